@@ -1,0 +1,6 @@
+"""``python -m runner``: the same as the ``runner`` command."""
+
+from runner.cli.main import entry
+
+if __name__ == "__main__":
+    entry()

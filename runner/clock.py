@@ -1,0 +1,85 @@
+"""Time as a dependency: what the wall says, what has really passed, and absolute deadlines."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Two readings, both in seconds: ``now`` since 1970 (may jump), ``elapsed`` on the boot clock (may not)."""
+
+    def now(self) -> float:
+        """Return seconds since 1970 in UTC."""
+        ...
+
+    def elapsed(self) -> float:
+        """Return seconds on a clock that never jumps and counts through suspension."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now(self) -> float:
+        """Return seconds since 1970 in UTC."""
+        return time.time()
+
+    def elapsed(self) -> float:
+        """Return seconds since boot."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def rfc3339(seconds: float) -> str:
+    """Format seconds since 1970 as RFC 3339 in UTC with microseconds."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class Cancellation:
+    """A flag that one thread raises and many threads heed; ``why`` is for the report."""
+
+    def __init__(self) -> None:
+        """Start unraised."""
+        self._event = threading.Event()
+        self.why = ""
+
+    def cancel(self, why: str) -> None:
+        """Raise the flag; the first reason stands."""
+        if not self._event.is_set():
+            self.why = why
+            self._event.set()
+
+    @property
+    def requested(self) -> bool:
+        """Whether anyone raised the flag."""
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep up to ``seconds``, returning True at once when the flag is raised."""
+        return self._event.wait(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """An absolute instant on the boot clock (``at``, seconds) that is handed down, never restarted."""
+
+    at: float
+    clock: Clock
+
+    @classmethod
+    def after(cls, seconds: float, clock: Clock) -> Deadline:
+        """Return the deadline ``seconds`` from now."""
+        return cls(clock.elapsed() + seconds, clock)
+
+    def left(self) -> float:
+        """Return the seconds left, never below zero."""
+        return max(0.0, self.at - self.clock.elapsed())
+
+    @property
+    def passed(self) -> bool:
+        """Whether the instant lies behind us."""
+        return self.clock.elapsed() >= self.at

@@ -1,0 +1,1 @@
+"""Doing it: a pure core decides, threads carry out."""

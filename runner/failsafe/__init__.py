@@ -1,0 +1,1 @@
+"""What to do when a step goes wrong, as pure rules."""

@@ -1,0 +1,1 @@
+"""Telling others: fails open, never in the way of a run."""

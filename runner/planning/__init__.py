@@ -1,0 +1,1 @@
+"""What will run: an immutable plan, made before the first sandbox exists."""

@@ -1,0 +1,103 @@
+"""The plan: all that will run, complete and immutable, before the first sandbox exists.
+
+Values of secrets are never in it, only names. Sizes are bytes, times are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.sandbox.base import Limits, Mount
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """Which root file system: a sandbox profile's name, or a reference to an image."""
+
+    kind: str  # "profile" or "reference"
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecretUse:
+    """A secret as a step sees it: ``name`` in the sandbox, ``secret`` in the workflow, and its form."""
+
+    name: str
+    secret: str
+    as_env: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A file under ``/in``: ``name`` there, from the results of ``step`` (a planned step's id)."""
+
+    name: str
+    step: str
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Attempts in all, and the pause before each: ``min(backoff * factor**(n-1), max_delay)``.
+
+    ``on`` holds reasons (``timeout``, ``infra``, ``exit``) and exit codes.
+    """
+
+    max_attempts: int = 1
+    backoff: float = 1.0
+    factor: float = 2.0
+    max_delay: float = 30.0
+    jitter: bool = True
+    on: tuple[str | int, ...] = ("timeout", "infra", "exit")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One step, or one leg of a matrix (``id[key=value,…]``).
+
+    ``env``, ``condition`` and ``inputs`` may still hold ``${{ }}`` that only earlier steps can fill.
+    ``shadowed`` steps do not run: their intended call is recorded and ``shadow_files`` (name → host path
+    in a snapshot) stand in for their results. ``final`` marks the steps under ``finally``.
+    """
+
+    id: str
+    step: str
+    needs: tuple[str, ...]
+    image: ImageRef
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    condition: str
+    mounts: tuple[Mount, ...]
+    limits: Limits
+    inputs: tuple[Input, ...]
+    outputs: tuple[str, ...]
+    secrets: tuple[SecretUse, ...]
+    timeout: float
+    grace: float
+    retry: Retry
+    effects: str
+    idempotent: bool = False
+    continue_on_error: bool = False
+    matrix: dict[str, Any] = field(default_factory=dict)
+    max_parallel: int = 0
+    fail_fast: bool = True
+    shadowed: bool = False
+    shadow_files: dict[str, str] = field(default_factory=dict)
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run before it runs; ``steps`` stand in an order in which every need comes first."""
+
+    workflow: str
+    file: str
+    mode: str
+    definition: str
+    digest: str
+    owner: str
+    runbook: str
+    inputs: dict[str, Any]
+    steps: dict[str, PlannedStep]
+    warnings: tuple[str, ...] = ()

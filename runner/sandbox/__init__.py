@@ -1,0 +1,1 @@
+"""Where a step runs: one protocol, several drivers, one PID 1."""

@@ -1,0 +1,1 @@
+"""The embedded driver: bubblewrap, for machines without a daemon."""

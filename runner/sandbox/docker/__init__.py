@@ -1,0 +1,1 @@
+"""The Docker driver: runc, or gVisor on request."""

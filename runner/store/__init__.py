@@ -1,0 +1,1 @@
+"""What must be kept, and fails closed: journal, artifacts, logs."""

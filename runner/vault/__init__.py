@@ -1,0 +1,1 @@
+"""Whatever must not be seen: secrets, their masking, their sealed store and their sources."""

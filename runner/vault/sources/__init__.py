@@ -1,0 +1,1 @@
+"""Where a secret's value comes from, one file a source."""

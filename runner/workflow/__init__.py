@@ -1,0 +1,1 @@
+"""What the author wrote: the model, its loading and its checks."""
