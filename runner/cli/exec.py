@@ -1,0 +1,42 @@
+"""``runner exec -- CMD…``: one command in a sandbox, with the same plan, journal and isolation as a workflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.cli.arguments import ENGINES
+from runner.cli.running import drive
+from runner.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("--engine", choices=ENGINES, default=None, help="default: auto")
+    parser.add_argument("--sandbox", metavar="NAME", default="minimal", help="the profile; default: minimal")
+    parser.add_argument("--in", dest="inputs", metavar="FILE", action="append", default=[], help="a file under /in")
+    parser.add_argument("--out", dest="outputs", metavar="GLOB", action="append", default=[], help="kept from /out")
+    parser.add_argument("--secret", dest="secrets", metavar="NAME", action="append", default=[])
+    parser.add_argument("--timeout", metavar="TIME", default="5m")
+    parser.add_argument("--json", action="store_true", help="one JSON value on stdout, progress on stderr")
+    parser.add_argument("command", metavar="CMD", nargs="+", help="after --: the command and its arguments")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command; the exit status is the contract's."""
+    from runner.app import App
+
+    for name in args.inputs:
+        if not Path(name).is_file():
+            raise UsageError(f"--in {name}: there is no such file")
+    plan = App.from_environment().plan_command(
+        command=args.command,
+        sandbox=args.sandbox,
+        files=[Path(name) for name in args.inputs],
+        outputs=args.outputs,
+        options={"secrets": args.secrets, "timeout": args.timeout},
+    )
+    return drive(plan, engine=args.engine, as_json=args.json)

@@ -1,0 +1,105 @@
+"""The way in: finds the command, runs it, and turns every error into words and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from runner import __version__
+from runner.errors import RunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {
+    "run": "run a workflow, each step in its own sandbox",
+    "exec": "run one command in a sandbox, no file needed",
+    "validate": "check workflow files: every error, with line and column",
+    "plan": "print what a run would do, without doing it",
+    "graph": "draw the steps and what they need",
+    "explain": "say in plain words what a workflow can and cannot do",
+    "ps": "list runs",
+    "show": "show one run",
+    "logs": "print what a run's steps wrote",
+    "outputs": "copy a run's result files into a folder",
+    "secrets": "set, bind and list secrets (the operator's side)",
+    "sandbox": "build and list sandbox profiles",
+    "doctor": "say what this machine can enforce, and the cure for each gap",
+    "gc": "remove what dead runs left behind",
+    "schema": "print the JSON Schema of a workflow file",
+}
+CANCELLED = 130
+
+
+def entry() -> None:
+    """Run the command line of this process and exit with its status."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command line; returns the exit status of the contract."""
+    if list(argv) in (["--version"], ["-V"]):
+        print(f"runner {__version__}")
+        return 0
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if argv else 2
+    if argv[0] not in COMMANDS:
+        return _unknown(argv[0])
+    return _guarded(argv[0], argv[1:])
+
+
+def _guarded(command: str, argv: Sequence[str]) -> int:
+    try:
+        module = importlib.import_module(f"runner.cli.{command}")
+        parser = argparse.ArgumentParser(prog=f"runner {command}", description=COMMANDS[command] + ".")
+        module.configure(parser)
+        status: int = module.main(parser.parse_args(argv))
+        sys.stdout.flush()
+    except RunnerError as error:
+        print(f"runner {command}: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CANCELLED
+    except KeyboardInterrupt:
+        return CANCELLED
+    except Exception as error:  # noqa: BLE001 - the one place that turns a defect into words
+        if os.environ.get("RUNNER_DEBUG"):
+            raise
+        print(
+            f"runner {command}: a defect in Runner: {type(error).__name__}: {error}\n"
+            "  run it again with RUNNER_DEBUG=1 and report what it prints",
+            file=sys.stderr,
+        )
+        return 4
+    return status
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: runner COMMAND …   (runner COMMAND --help says more)",
+            "",
+            *lines,
+            "",
+            "  --version  print the version",
+            "",
+            "exit status: 0 succeeded or rehearsed · 1 a step failed · 2 wrong workflow or command line · "
+            "3 not allowed · 4 engine · 130 cancelled",
+        ]
+    )
+
+
+def _unknown(word: str) -> int:
+    import difflib
+
+    near = difflib.get_close_matches(word, COMMANDS, 1)
+    hint = f"did you mean '{near[0]}'?" if near else "runner --help lists the commands"
+    print(f"runner: there is no command '{word}'; {hint}", file=sys.stderr)
+    return 2

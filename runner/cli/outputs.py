@@ -1,0 +1,26 @@
+"""``runner outputs RUN -o DIR``: a run's result files, all at once or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.cli.output import harmless
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("-o", "--output", metavar="DIR", required=True, help="a folder that does not exist yet")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Copy the results to ``DIR/STEP/FILE``."""
+    from runner.app import App
+
+    for name, sha256, size in App.from_environment().export(args.run, Path(args.output)):
+        print(f"{sha256}  {size:>12}  {harmless(name)}")
+    return 0

@@ -1,0 +1,32 @@
+"""The table at the end of a run, and for a failed step the cause and the next command to type."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from runner.cli.output import harmless, print_table
+
+
+def print_summary(report: dict[str, Any]) -> None:
+    """Print a run object of the contract for a person."""
+    print(f"run {report['run']}  {report['workflow']}  {report['mode']} on {report['engine']}: {report['status']}")
+    rows = [
+        [name, step["status"], str(step["attempts"]), _seconds(step), step["reason"] or ""]
+        for name, step in report["steps"].items()
+    ]
+    print_table(["STEP", "STATUS", "ATTEMPTS", "TIME", "REASON"], rows)
+    for warning in report["warnings"]:
+        print(f"warning: {harmless(warning)}")
+    for gap in report["unenforced"]:
+        print(f"unenforced: {harmless(gap)}")
+    shadowed = sum(step["status"] == "shadowed" for step in report["steps"].values())
+    if shadowed:
+        print(f"rehearsed: {shadowed} writes were not performed")
+
+
+def _seconds(step: dict[str, Any]) -> str:
+    if not step["started"] or not step["ended"]:
+        return ""
+    took = datetime.fromisoformat(step["ended"]) - datetime.fromisoformat(step["started"])
+    return f"{took.total_seconds():.2f} s"
