@@ -1,0 +1,109 @@
+"""What all tests share: the installed command in a state folder of its own, on real engines."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ENGINES = ("docker", "bubblewrap")
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def report(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.out)
+        return value
+
+
+@dataclass(frozen=True)
+class Command:
+    """The ``runner`` command with a state folder of its own; ``project`` is its working directory."""
+
+    home: Path
+    project: Path
+
+    def environment(self) -> dict[str, str]:
+        names = ("PATH", "HOME", "LANG", "DOCKER_HOST", "XDG_CACHE_HOME")
+        kept = {name: os.environ[name] for name in names if name in os.environ}
+        config = self.home.parent / "config"
+        return {**kept, "RUNNER_HOME": str(self.home), "XDG_CONFIG_HOME": str(config), "RUNNER_DEBUG": "1"}
+
+    def argv(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-P", "-m", "runner", *arguments]
+
+    def __call__(self, *arguments: str, stdin: bytes = b"", seconds: float = 120) -> Done:
+        done = subprocess.run(
+            self.argv(*arguments),
+            cwd=self.project,
+            env=self.environment(),
+            input=stdin,
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+    def workflow(self, text: str, name: str = "workflow.yaml") -> str:
+        path = self.project / name
+        path.write_text(text)
+        return str(path)
+
+    def run(self, text: str, engine: str, *more: str, seconds: float = 120) -> Done:
+        return self("run", self.workflow(text), "--engine", engine, "--json", *more, seconds=seconds)
+
+
+def make_command(folder: Path) -> Command:
+    project = folder / "project"
+    project.mkdir(parents=True)
+    (project / "runner.yaml").write_text("")
+    return Command(folder / "home", project)
+
+
+@functools.cache
+def missing(engine: str) -> str:
+    if engine == "bubblewrap":
+        return "" if sys.platform == "linux" else "bubblewrap needs Linux"
+    if not shutil.which("docker"):
+        return "no docker client"
+    done = subprocess.run(["timeout", "10", "docker", "info"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        return "no Docker Engine answers"
+    if engine == "gvisor" and "runsc" not in done.stdout:
+        return "runsc is not registered"
+    return ""
+
+
+def need(engine: str) -> None:
+    why = missing(engine)
+    if why and os.environ.get("CI"):
+        pytest.fail(f"{engine}: {why}")
+    if why:
+        pytest.skip(f"{engine}: {why}")
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    need(request.param)
+    return str(request.param)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Command:
+    return make_command(tmp_path)
