@@ -1,0 +1,186 @@
+"""One attempt of one step, from opened secrets to kept results, in its own sandbox."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from runner.engine.outputs import OUTPUT_FILE, read_outputs
+from runner.engine.pump import Pump, mask_text
+from runner.errors import PolicyDenied, SandboxError
+from runner.events import ArtifactKept, AttemptEnded
+from runner.sandbox.base import Exit, Message, SecretValue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from runner.engine.ports import MaskerPort, Observer, Stores, Work
+    from runner.planning.plan import PlannedStep
+    from runner.sandbox.base import Collection, Sandbox, SandboxSpec
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_GLOB = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An attempt to make: ``env`` is filled in, ``inputs`` maps names under ``/in`` to files on the host.
+
+    ``sandbox`` gives the sandbox of ``spec``, made ahead or now.
+    """
+
+    step: PlannedStep
+    number: int
+    spec: SandboxSpec
+    env: Mapping[str, str]
+    inputs: Mapping[str, Path]
+    sandbox: Callable[[], Sandbox]
+
+
+class Attempt:
+    """An attempt under way: ``run`` in one thread, ``stop`` from any."""
+
+    def __init__(self, work: Work, task: Task, observer: Observer) -> None:
+        """Make nothing yet."""
+        self._work, self._task, self._observer = work, task, observer
+        self._lock = threading.Lock()
+        self._live: Sandbox | None = None
+        self._stopped = ""
+        self._detail = ""
+
+    @property
+    def _stores(self) -> Stores:
+        return self._work.stores
+
+    def stop(self, reason: str, detail: str, *, grace: float | None = None) -> None:
+        """End the attempt for ``reason``; the first reason stands, a later call may shorten the grace."""
+        with self._lock:
+            if not self._stopped:
+                self._stopped, self._detail = reason, detail
+            live = self._live
+        if live:
+            live.stop(grace=self._task.step.grace if grace is None else grace)
+
+    def run(self) -> AttemptEnded:
+        """Make the attempt and return its end, with its sandbox gone; raises ``StoreError`` only."""
+        try:
+            secrets = self._open_secrets()
+        except PolicyDenied as error:
+            return self._ended(None, "denied", mask_text(self._masker(), str(error)))
+        except SandboxError as error:
+            return self._ended(None, "infra", mask_text(self._masker(), str(error)))
+        try:
+            return self._run_sandboxed(secrets)
+        except SandboxError as error:
+            if self._stopped:
+                return self._ended(None, self._stopped, self._detail)
+            return self._ended(None, "infra", mask_text(self._masker(), str(error)))
+        finally:
+            shutil.rmtree(self._task.spec.directory, ignore_errors=True)
+
+    def _open_secrets(self) -> tuple[SecretValue, ...]:
+        values = []
+        for use in self._task.step.secrets:
+            secret = self._stores.secrets.open(use.secret)
+            self._work.opened[use.secret] = secret
+            values.append(SecretValue(use.name, secret.reveal(), use.as_env))
+        return tuple(values)
+
+    def _masker(self) -> MaskerPort:
+        return self._stores.masker(list(self._work.opened.values()))
+
+    def _run_sandboxed(self, secrets: tuple[SecretValue, ...]) -> AttemptEnded:
+        sandbox = self._task.sandbox()
+        try:
+            if self._stopped:
+                return self._ended(None, self._stopped, self._detail)
+            sandbox.start(self._message(secrets))
+            self._go_live(sandbox)
+            self._pump(sandbox)
+            exited = sandbox.wait()
+            return self._conclude(exited, sandbox.collect((*self._task.step.outputs, OUTPUT_FILE)))
+        finally:
+            with self._lock:
+                self._live = None
+            sandbox.destroy()
+
+    def _go_live(self, sandbox: Sandbox) -> None:
+        with self._lock:
+            self._live = sandbox
+            stopped = self._stopped
+        if stopped:
+            sandbox.stop(grace=self._task.step.grace)
+
+    def _message(self, secrets: tuple[SecretValue, ...]) -> Message:
+        step = self._task.step
+        env = {"PATH": PATH, "HOME": "/work", "TMPDIR": "/tmp", **self._task.env, **self._own_names()}  # noqa: S108
+        return Message(step.argv, env, secrets, self._task.inputs, step.timeout, step.grace)
+
+    def _own_names(self) -> dict[str, str]:
+        key = sha256(f"{self._work.run}/{self._task.step.id}".encode()).hexdigest()[:32]
+        return {
+            "RUNNER_OUTPUT": f"/out/{OUTPUT_FILE}",
+            "RUNNER_IDEMPOTENCY_KEY": key,
+            "RUNNER_RUN": self._work.run,
+            "RUNNER_STEP": self._task.step.id,
+        }
+
+    def _pump(self, sandbox: Sandbox) -> None:
+        step = self._task.step
+        log = self._stores.logs.open(step.id, self._task.number, step.limits.log)
+
+        def write(stream: str, data: bytes) -> None:
+            log.write(stream, data)
+            self._observer.output(step.id, self._task.number, stream, data)
+
+        def full() -> None:
+            self.stop("log-limit", f"it wrote more than {step.limits.log} bytes of log", grace=0)
+
+        try:
+            Pump(self._masker, write, step.limits.log, full).run(sandbox.logs())
+        finally:
+            log.close()
+
+    def _conclude(self, exited: Exit, collection: Collection) -> AttemptEnded:
+        outputs: dict[str, str] = {}
+        kept: list[ArtifactKept] = []
+        bad = list(collection.refused)
+        for file in collection.files:
+            if file.name == OUTPUT_FILE:
+                outputs, lines = read_outputs(file.path)
+                bad += lines
+            else:
+                kept.append(ArtifactKept(self._mask(file.name), *self._stores.artifacts.keep(file.path)))
+        reason, detail = self._verdict(exited, {file.name for file in collection.files})
+        return AttemptEnded(
+            self._task.step.id,
+            self._task.number,
+            exit_code=exited.code,
+            reason=reason,
+            detail=self._mask(detail),
+            outputs={key: self._mask(value) for key, value in outputs.items()},
+            artifacts=tuple(kept),
+            refused=tuple(map(self._mask, bad)),
+        )
+
+    def _verdict(self, exited: Exit, names: set[str]) -> tuple[str | None, str]:
+        if self._stopped and (exited.reason is not None or self._stopped == "log-limit"):
+            return self._stopped, self._detail
+        if exited.reason is not None:
+            return exited.reason, exited.detail
+        missing = [one for one in self._task.step.outputs if not _GLOB & set(one) and one not in names]
+        if missing:
+            return "exit", f"promised file {', '.join(missing)} was not written"
+        return None, exited.detail
+
+    def _mask(self, text: str) -> str:
+        return mask_text(self._masker(), text)
+
+    def _ended(self, code: int | None, reason: str, detail: str) -> AttemptEnded:
+        return AttemptEnded(
+            self._task.step.id, self._task.number, exit_code=code, reason=reason, detail=detail
+        )

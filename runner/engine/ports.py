@@ -1,0 +1,142 @@
+"""What the engine needs from others, as protocols: it knows no store, no vault and no screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from runner.clock import Cancellation, Clock
+    from runner.events import Event, Record
+    from runner.planning.plan import ImageRef, Plan
+    from runner.sandbox.base import Driver, Image
+
+
+class JournalPort(Protocol):
+    """The run's journal."""
+
+    def append(self, events: Sequence[Event]) -> Sequence[Record]:
+        """Make the events durable together and return their records; raises ``StoreError``, ``FenceLost``."""
+        ...
+
+
+class ArtifactsPort(Protocol):
+    """Result files by content. Called from many threads."""
+
+    def keep(self, path: Path) -> tuple[str, int]:
+        """Take the file at ``path`` over; return its SHA-256 in hex and its size in bytes."""
+        ...
+
+    def path(self, sha256: str) -> Path:
+        """Return where the content stands on the host; raises ``StoreError`` when it is lost."""
+        ...
+
+
+class LogWriterPort(Protocol):
+    """One attempt's log, already masked."""
+
+    def write(self, stream: str, data: bytes) -> object:
+        """Append bytes of ``stdout`` or ``stderr``."""
+        ...
+
+    def close(self) -> None:
+        """Make the log durable; may be called twice."""
+        ...
+
+
+class LogsPort(Protocol):
+    """The logs of the run. Called from many threads."""
+
+    def open(self, step: str, attempt: int, limit: int) -> LogWriterPort:
+        """Return the attempt's new log of at most ``limit`` bytes."""
+        ...
+
+
+class SecretPort(Protocol):
+    """A secret's value, hidden until revealed."""
+
+    @property
+    def name(self) -> str:
+        """The name in the workflow."""
+        ...
+
+    def reveal(self) -> bytes:
+        """Return the value."""
+        ...
+
+
+class SecretsPort(Protocol):
+    """Where secrets come from. Called from many threads."""
+
+    def open(self, name: str) -> SecretPort:
+        """Fetch the secret; raises ``PolicyDenied`` when it is not bound for this run."""
+        ...
+
+
+class MaskerPort(Protocol):
+    """Hides secrets in a stream, however it is cut."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes in and return those that are safe to show by now."""
+        ...
+
+    def flush(self) -> bytes:
+        """Return the rest at the end of the stream."""
+        ...
+
+
+class ImagesPort(Protocol):
+    """Root file systems."""
+
+    def find(self, ref: ImageRef) -> Image:
+        """Return the verified image, building a profile if need be; raises ``ImageMissing``."""
+        ...
+
+
+class Observer(Protocol):
+    """Whoever watches. Calls never overlap; an error of an observer never fails the run."""
+
+    def event(self, record: Record) -> None:
+        """See a record that is durable by now."""
+        ...
+
+    def output(self, step: str, attempt: int, stream: str, data: bytes) -> None:
+        """See masked bytes that a step wrote, cut anywhere."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where a run's traces go and its secrets come from; ``masker`` makes a masker for these secrets."""
+
+    journal: JournalPort
+    artifacts: ArtifactsPort
+    logs: LogsPort
+    secrets: SecretsPort
+    masker: Callable[[Sequence[SecretPort]], MaskerPort]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """All that driving one run takes.
+
+    ``folder`` is the run's private scratch folder on the host, emptied at the end; ``lanes`` is how many
+    steps may run at once; ``cancellation`` ends the run but for its ``finally`` steps, ``abandonment`` ends
+    those too.
+    """
+
+    run: str
+    plan: Plan
+    driver: Driver
+    images: ImagesPort
+    stores: Stores
+    observer: Observer
+    clock: Clock
+    cancellation: Cancellation
+    abandonment: Cancellation
+    folder: Path
+    lanes: int = 4
+    opened: dict[str, SecretPort] = field(default_factory=dict, repr=False)
