@@ -1,1 +1,1 @@
-"""The Docker driver: runc, or gVisor on request."""
+"""Sandboxes as containers of a Docker Engine, under runc or gVisor."""

@@ -1,0 +1,106 @@
+"""Making, starting and removing containers, whatever was left under their names."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runner.errors import SandboxError
+from runner.sandbox.docker import translate
+from runner.sandbox.docker.stream import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.sandbox.docker.api import EngineApi, PendingExit
+
+_ERROR = 400
+_NOT_FOUND = 404
+_CONFLICT = 409
+_PATIENCE = 15.0
+_PAUSE = 0.05
+_REMOVERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A started container: its id, its byte stream, and the engine's promise to tell its exit."""
+
+    container: str
+    wire: Wire
+    exit: PendingExit
+
+
+def create_container(api: EngineApi, name: str, request: dict[str, Any]) -> str:
+    """Create and return the id; what a crash of ours left under this name goes first."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        answer = api.create(name, request)
+        if answer.status < _ERROR:
+            return str(answer.body["Id"])
+        if answer.status != _CONFLICT or time.monotonic() > until:
+            raise translate.refused(answer.status, answer.message, "create a container")
+        if _belongs(api, name, request):
+            api.remove(name)
+        time.sleep(_PAUSE)
+
+
+def start_container(api: EngineApi, container: str) -> Running:
+    """Attach to a created container, ask for its exit, and start it; on failure nothing of it is left."""
+    wire = None
+    try:
+        wire = Wire(*api.attach(container))
+        promise = api.pending_exit(container)
+        api.need("POST", f"/containers/{container}/start", "start a container")
+    except SandboxError:
+        if wire:
+            wire.close()
+        api.remove(container)
+        raise
+    return Running(container, wire, promise)
+
+
+def remove_container(api: EngineApi, container: str) -> None:
+    """Remove, and return when the container is gone; raises ``SandboxError`` when it stays."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        answer = api.remove(container)
+        if answer.status < _ERROR or answer.status == _NOT_FOUND:
+            return
+        if time.monotonic() > until:
+            raise translate.refused(answer.status, answer.message, "remove a container")
+        time.sleep(_PAUSE)
+
+
+class Removals:
+    """Removes in the background, because nobody needs to wait for it but the command's exit."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_REMOVERS, thread_name_prefix="removal")
+        self._under_way: set[Future[None]] = set()
+
+    def submit(self, removal: Callable[[], None]) -> None:
+        """Run ``removal`` soon."""
+        self._under_way = {future for future in self._under_way if not _succeeded(future)}
+        self._under_way.add(self._pool.submit(removal))
+
+    def finish(self) -> None:
+        """Wait for all; raises the first error."""
+        done, _ = wait(self._under_way)
+        self._under_way = set()
+        for future in done:
+            future.result()
+
+
+def _succeeded(future: Future[None]) -> bool:
+    return future.done() and future.exception() is None
+
+
+def _belongs(api: EngineApi, name: str, request: dict[str, Any]) -> bool:
+    answer = api.ask("GET", f"/containers/{name}/json")
+    if answer.status >= _ERROR:
+        return False
+    theirs = answer.body["Config"]["Labels"] or {}
+    return bool(theirs.get("runner.state") == request["Labels"]["runner.state"])

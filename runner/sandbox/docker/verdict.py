@@ -1,0 +1,64 @@
+"""From what is known about a dead sandbox to how its attempt ended: a pure function."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+
+from runner.sandbox.base import Exit
+from runner.sandbox.wire import BAD_MESSAGE, NOT_EXECUTED, SIGNALLED, TIMED_OUT, End
+
+_SIGNAL_BASE = 128
+_KILLED = 137
+_TIMEOUT = 124
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known: the engine's ``code`` and ``out_of_memory``, PID 1's ``final``, what we did."""
+
+    code: int | None
+    out_of_memory: bool = False
+    final: End | None = None
+    over_output: bool = False
+    overdue: bool = False
+    stopped: bool = False
+    complaint: str = ""
+
+
+def judge(evidence: Evidence) -> Exit:
+    """Return how the attempt ended."""
+    code, final = evidence.code, evidence.final
+    if code is None:
+        return Exit(None, "infra", "the engine did not confirm the sandbox's end")
+    broken = _limit_broken(evidence, code)
+    if broken:
+        return broken
+    if evidence.stopped and code:
+        return Exit(code, "exit", "the step was stopped")
+    if final is None or final.kind == BAD_MESSAGE:
+        return Exit(code, "infra", f"the sandbox was lost while its step ran {evidence.complaint}".strip())
+    return Exit(code, "exit", _words(code, final)) if code else Exit(0, None)
+
+
+def _limit_broken(evidence: Evidence, code: int) -> Exit | None:
+    final = evidence.final
+    if evidence.over_output:
+        return Exit(code, "output-limit", "the step wrote more to /out than resources.output allows")
+    if evidence.overdue or (code == _TIMEOUT and final is not None and final.kind == TIMED_OUT):
+        return Exit(code, "timeout", "the step ran longer than its timeout")
+    if code and evidence.out_of_memory:
+        return Exit(_KILLED, "out-of-memory", "the step used more memory than resources.memory allows")
+    return None
+
+
+def _words(code: int, final: End) -> str:
+    if final.kind == NOT_EXECUTED:
+        return f"the command cannot be started: {os.strerror(final.code)}"
+    if final.kind == SIGNALLED and code > _SIGNAL_BASE:
+        try:
+            return f"killed by {signal.Signals(code - _SIGNAL_BASE).name}"
+        except ValueError:
+            return f"killed by signal {code - _SIGNAL_BASE}"
+    return f"exit status {code}"
