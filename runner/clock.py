@@ -6,11 +6,14 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Clock(Protocol):
-    """Two readings, both in seconds: ``now`` since 1970 (may jump), ``elapsed`` on the boot clock (may not)."""
+    """Two readings in seconds: ``now`` since 1970 (may jump), ``elapsed`` on the boot clock (may not)."""
 
     def now(self) -> float:
         """Return seconds since 1970 in UTC."""
@@ -45,6 +48,7 @@ class Cancellation:
     def __init__(self) -> None:
         """Start unraised."""
         self._event = threading.Event()
+        self._calls: list[Callable[[], object]] = []
         self.why = ""
 
     def cancel(self, why: str) -> None:
@@ -52,6 +56,14 @@ class Cancellation:
         if not self._event.is_set():
             self.why = why
             self._event.set()
+            for call in tuple(self._calls):
+                call()
+
+    def notify(self, call: Callable[[], object]) -> None:
+        """Have ``call``, which may neither block nor raise, made when the flag is raised, or now if it is."""
+        self._calls.append(call)
+        if self.requested:
+            call()
 
     @property
     def requested(self) -> bool:

@@ -1,4 +1,4 @@
-"""The values that a step leaves in ``$RUNNER_OUTPUT``: ``key=value`` lines, ``key<<EOF`` for several lines."""
+"""The values that a step leaves in ``$RUNNER_OUTPUT``: ``key=value`` lines, ``key<<EOF`` for several."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}\Z")
 
 
 def read_outputs(path: Path) -> tuple[dict[str, str], list[str]]:
-    """Return the values in the file and, in words, every line that is none; at most 1 MiB and 1,000 values."""
+    """Return the values in the file and, in words, every line that is none; at most 1 MiB, 1,000 values."""
     with path.open("rb") as file:
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:

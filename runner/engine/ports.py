@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from runner.clock import Cancellation, Clock
@@ -79,6 +79,14 @@ class SecretsPort(Protocol):
 class MaskerPort(Protocol):
     """Hides secrets in a stream, however it is cut."""
 
+    def fork(self) -> MaskerPort:
+        """Return a fresh stream that hides the same secrets."""
+        ...
+
+    def mask_text(self, text: str) -> str:
+        """Return ``text``, taken as a whole stream, masked."""
+        ...
+
     def feed(self, data: bytes) -> bytes:
         """Take bytes in and return those that are safe to show by now."""
         ...
@@ -110,13 +118,13 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where a run's traces go and its secrets come from; ``masker`` makes a masker for these secrets."""
+    """Where a run's traces go and its secrets come from; ``masker`` makes a masker of values."""
 
     journal: JournalPort
     artifacts: ArtifactsPort
     logs: LogsPort
     secrets: SecretsPort
-    masker: Callable[[Sequence[SecretPort]], MaskerPort]
+    masker: Callable[[Sequence[bytes]], MaskerPort]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a step writes, on its way to the log: masked per stream, cut off at the log limit, never left unread."""
+"""What a step writes, on its way to the log: masked per stream, cut at the log limit, never left unread."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
 
 class Pump:
-    """Moves chunks to ``write(stream, masked bytes)``; calls ``full`` once when ``limit`` bytes are passed."""
+    """Moves chunks to ``write(stream, masked bytes)``; calls ``full`` once past ``limit`` bytes."""
 
     def __init__(
         self,
-        masker: Callable[[], MaskerPort],
+        masker: MaskerPort,
         write: Callable[[str, bytes], None],
         limit: int,
         full: Callable[[], None],
     ) -> None:
-        """Make a masker by ``masker`` for each stream."""
+        """Mask each stream by a fork of ``masker``."""
         self._masker, self._write, self._left, self._full = masker, write, limit, full
         self._maskers: dict[str, MaskerPort] = {}
         self._is_full = False
 
     def run(self, chunks: Iterable[Chunk]) -> None:
-        """Move all chunks; past the limit they are read to nowhere, for an unread stream blocks its engine."""
+        """Move all chunks; past the limit, read them to nowhere: an unread stream blocks its engine."""
         for chunk in chunks:
             if not self._is_full:
                 self._move(chunk.stream, chunk.data)
@@ -36,7 +36,7 @@ class Pump:
 
     def _move(self, stream: str, data: bytes) -> None:
         if stream not in self._maskers:
-            self._maskers[stream] = self._masker()
+            self._maskers[stream] = self._masker.fork()
         self._give(stream, self._maskers[stream].feed(data[: self._left]))
         self._left -= len(data)
         if self._left < 0:
@@ -46,9 +46,3 @@ class Pump:
     def _give(self, stream: str, data: bytes) -> None:
         if data:
             self._write(stream, data)
-
-
-def mask_text(masker: MaskerPort, text: str) -> str:
-    """Return ``text`` as ``masker``, which must be fresh, lets it be seen."""
-    data = text.encode("utf-8", "surrogateescape")
-    return (masker.feed(data) + masker.flush()).decode("utf-8", "replace") if data else ""

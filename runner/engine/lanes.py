@@ -1,0 +1,137 @@
+"""Lanes: how many steps may run at once, each with a thread of its own, and sandboxes made ahead for them.
+
+A lane's threads live as long as the run: an engine may tie a sandbox's life to the thread that made it.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
+
+from runner.errors import SandboxError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.sandbox.base import Driver, Sandbox, SandboxSpec
+
+Result = TypeVar("Result")
+
+
+class Lane:
+    """One lane: at most one step runs in it, and at most one sandbox is parked ahead."""
+
+    def __init__(self, number: int, driver: Driver) -> None:
+        """Start no thread yet."""
+        self.number = number
+        self.step: str | None = None
+        self.parked_step: str | None = None
+        self._driver = driver
+        self._parked: Future[Sandbox] | None = None
+        self._removal: Future[None] | None = None
+        self._worker = ThreadPoolExecutor(1, f"lane-{number}")
+        self._parker = ThreadPoolExecutor(1, f"park-{number}")
+
+    def submit(self, step: str, work: Callable[[], Result]) -> Future[Result]:
+        """Run ``work`` for ``step`` in the lane's thread."""
+        self.step = step
+        return self._worker.submit(work)
+
+    def free(self) -> None:
+        """Take note that the lane's step has ended."""
+        self.step = None
+
+    def park(self, step: str, spec: SandboxSpec) -> None:
+        """Begin to make the sandbox of the step's first attempt; returns at once."""
+        self.parked_step = step
+        self._parked = self._parker.submit(_make, self._driver, spec)
+
+    def take(self, spec: SandboxSpec) -> Callable[[], Sandbox]:
+        """Return what gives the sandbox of ``spec``: the parked one, or a new one if parking failed."""
+        parked, self._parked, self.parked_step = self._parked, None, None
+
+        def sandbox() -> Sandbox:
+            try:
+                return parked.result() if parked else _make(self._driver, spec)
+            except SandboxError:
+                return _make(self._driver, spec)
+
+        return sandbox
+
+    def unpark(self) -> Future[None] | None:
+        """Begin to destroy the parked sandbox; return its removal."""
+        parked, self._parked, self.parked_step = self._parked, None, None
+        if parked:
+            self._removal = self._parker.submit(_discard, parked)
+        return self._removal
+
+    def close(self) -> None:
+        """Wait for the lane's threads, with nothing parked any more."""
+        self._worker.shutdown(wait=True)
+        removal = self.unpark()
+        self._parker.shutdown(wait=True)
+        if removal:
+            removal.result()
+
+
+class Lanes:
+    """All lanes of a run."""
+
+    def __init__(self, count: int, driver: Driver) -> None:
+        """Make ``count`` lanes on ``driver``."""
+        self._driver = driver
+        self.all = [Lane(number, driver) for number in range(max(1, count))]
+
+    @property
+    def free(self) -> int:
+        """How many lanes have no step."""
+        return sum(lane.step is None for lane in self.all)
+
+    def parked(self) -> set[str]:
+        """Return the steps that have a sandbox made ahead."""
+        return {lane.parked_step for lane in self.all if lane.parked_step is not None}
+
+    def choose(self, step: str) -> Lane:
+        """Return the free lane for ``step``: where its sandbox is parked, else one where none is."""
+        idle = [lane for lane in self.all if lane.step is None]
+        return min(
+            idle, key=lambda lane: (lane.parked_step != step, lane.parked_step is not None, lane.number)
+        )
+
+    def sandbox(self, lane: Lane, spec: SandboxSpec) -> Callable[[], Sandbox]:
+        """Return what gives the sandbox of ``spec`` in ``lane``, from parking where it fits."""
+        if lane.parked_step == spec.step:
+            if spec.attempt == 1:
+                return lane.take(spec)
+            lane.unpark()
+        stale = next((other for other in self.all if other.parked_step == spec.step), None)
+        removal = stale.unpark() if stale else None
+        return lambda: _make_after(removal, self._driver, spec)
+
+    def close(self) -> None:
+        """Wait for every thread, and destroy what is parked."""
+        for lane in self.all:
+            lane.unpark()
+        for lane in self.all:
+            lane.close()
+
+
+def _make(driver: Driver, spec: SandboxSpec) -> Sandbox:
+    spec.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return driver.create(spec)
+
+
+def _make_after(removal: Future[None] | None, driver: Driver, spec: SandboxSpec) -> Sandbox:
+    if removal:
+        removal.result()
+    return _make(driver, spec)
+
+
+def _discard(parked: Future[Sandbox]) -> None:
+    try:
+        sandbox = parked.result()
+    except SandboxError:
+        return
+    with suppress(SandboxError):  # what cannot be removed now carries our labels and is reaped
+        sandbox.destroy()
