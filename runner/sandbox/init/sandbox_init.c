@@ -1,0 +1,400 @@
+/* sandbox-init: PID 1 of every sandbox. It runs one step and speaks frames with the runner on its stdio.
+ * A frame is one byte of type, a big-endian u32 of payload length, and at most 1 MiB of payload.
+ *
+ *   runner -> init, before the run
+ *     'A' one element of argv         'E' "KEY=VALUE"
+ *     'S' u8 flags (1: also in the environment), name, NUL, value
+ *     'T' u64 deadline, u64 grace: milliseconds, counted from receipt
+ *     'R' run now
+ *   runner -> init, at any time
+ *     'K' u8 signal for the step; TERM starts the grace, KILL ends everything
+ *     end of file: the runner is gone; everything dies, status 137
+ *   init -> runner
+ *     'H' u32 version: waiting        'B' the step began
+ *     'O', 'E' bytes of its output    'Z' u8 kind, i32 code: the last frame; see enum kind
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    VERSION = 1, HEADER = 5,
+    MAX_PAYLOAD = 1 << 20,
+    MAX_STRINGS = 4096,    /* of argv and of the environment, each */
+    MAX_MESSAGE = 8 << 20, /* bytes of all of them */
+    CHUNK = 64 << 10,      /* bytes taken from the step at once */
+    BURST = 16,            /* chunks moved before the clock is looked at again */
+    PIPE_SIZE = 256 << 10,
+    PATIENCE = 60000,      /* ms without progress that we wait for the runner to read */
+    HASTE = 1000           /* the same after a kill */
+};
+enum kind { EXITED, SIGNALLED, TIMED_OUT, NOT_EXECUTED, BAD_MESSAGE, STOPPED };
+static const int64_t NEVER = INT64_MAX;
+
+static struct {
+    char *argv[MAX_STRINGS + 1], *envp[MAX_STRINGS + 1];
+    size_t argc, envc, bytes;
+} message;
+
+static struct {
+    pid_t pid;                /* 0 while parked */
+    int output[2];            /* read ends of its stdout and stderr; -1 from their end of file on */
+    int status, over, killed; /* status as a shell would say it */
+    enum kind kind;
+    int64_t deadline, grace, kill_at; /* ms; two points on the boot clock and a duration between */
+} step = {.output = {-1, -1}, .deadline = INT64_MAX, .kill_at = INT64_MAX};
+
+/* At most one frame each way is under way. */
+static unsigned char in_buffer[HEADER + MAX_PAYLOAD], out_buffer[HEADER + CHUNK];
+static size_t in_length, out_length, out_sent;
+static int signals;
+
+/* --- small things -------------------------------------------------------------------------------- */
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static uint64_t get_number(const unsigned char *bytes, size_t count)
+{
+    uint64_t value = 0;
+    while (count--)
+        value = value << 8 | *bytes++;
+    return value;
+}
+
+static void put_u32(unsigned char *to, uint32_t value)
+{
+    for (int i = 0; i < 4; i++)
+        to[i] = (unsigned char)(value >> (24 - 8 * i));
+}
+
+/* Everything in our PID namespace dies; only as PID 1 does that spare the host (see main). */
+static void die_with_everything(int status)
+{
+    kill(-1, SIGKILL);
+    _exit(status);
+}
+
+static void runner_is_gone(void) { die_with_everything(128 + SIGKILL); }
+static void unblock(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
+
+/* --- frames to the runner ------------------------------------------------------------------------ */
+/* Declare the `length` bytes at out_buffer + HEADER a frame; what was there must have been sent. */
+static void frame(char type, size_t length)
+{
+    out_buffer[0] = (unsigned char)type;
+    put_u32(out_buffer + 1, (uint32_t)length);
+    out_length = HEADER + length;
+    out_sent = 0;
+}
+
+/* Write what the runner takes now; returns how many bytes that were. */
+static size_t flush_some(void)
+{
+    size_t before = out_sent;
+    while (out_sent < out_length) {
+        ssize_t n = write(STDOUT_FILENO, out_buffer + out_sent, out_length - out_sent);
+        if (n > 0)
+            out_sent += (size_t)n;
+        else if (n < 0 && errno == EAGAIN)
+            return out_sent - before;
+        else if (n == 0 || errno != EINTR)
+            runner_is_gone();
+    }
+    out_length = 0;
+    return out_sent - before;
+}
+
+/* Send the frame, or give up after `patience` ms without progress; returns 1 when it is sent. */
+static int flush_all(int patience)
+{
+    struct pollfd runner = {STDOUT_FILENO, POLLOUT, 0};
+    for (;;) {
+        size_t written = flush_some();
+        if (!out_length)
+            return 1;
+        if (!written && poll(&runner, 1, patience) == 0)
+            return 0;
+    }
+}
+
+static void finish(enum kind kind, int code, int status)
+{
+    int patience = kind == EXITED || kind == SIGNALLED ? PATIENCE : HASTE;
+    if (flush_all(patience)) {
+        out_buffer[HEADER] = (unsigned char)kind;
+        put_u32(out_buffer + HEADER + 1, (uint32_t)code);
+        frame('Z', 5);
+        flush_all(patience);
+    }
+    die_with_everything(status);
+}
+
+static void refuse(const char *why, int code)
+{
+    write(STDERR_FILENO, why, strlen(why));
+    finish(BAD_MESSAGE, code, 125);
+}
+
+/* --- the step ------------------------------------------------------------------------------------ */
+static void become_step(int out, int err, int report)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    setsid();
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (null >= 0 && dup2(null, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2 && chdir("/work") == 0) {
+        umask(022);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        environ = message.envp;
+        execvp(message.argv[0], message.argv);
+    }
+    int why = errno;
+    _exit(write(report, &why, sizeof why) == (ssize_t)sizeof why ? 127 : 126);
+}
+
+static void begin(void)
+{
+    int out[2], err[2], report[2], why = 0;
+    if (pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(report, O_CLOEXEC))
+        refuse("sandbox-init: cannot make pipes\n", errno);
+    fcntl(out[0], F_SETPIPE_SZ, PIPE_SIZE);
+    if ((step.pid = fork()) < 0)
+        refuse("sandbox-init: cannot fork\n", errno);
+    if (step.pid == 0)
+        become_step(out[1], err[1], report[1]);
+    close(out[1]);
+    close(err[1]);
+    close(report[1]);
+    for (size_t i = 0; i < message.envc; i++)
+        memset(message.envp[i], 0, strlen(message.envp[i]));
+    if (read(report[0], &why, sizeof why) == (ssize_t)sizeof why)
+        finish(NOT_EXECUTED, why, why == ENOENT ? 127 : 126);
+    close(report[0]);
+    unblock(step.output[0] = out[0]);
+    unblock(step.output[1] = err[0]);
+    frame('B', 0);
+}
+
+/* Pass a signal on; TERM starts the grace, KILL needs none. `kind` says why, unless it is known already. */
+static void stop(int signal, enum kind kind)
+{
+    if (!step.pid || (step.over && signal == SIGKILL))
+        die_with_everything(step.pid ? step.status : 128 + signal);
+    if (step.over || step.killed)
+        return;
+    if ((signal == SIGTERM || signal == SIGKILL) && step.kind == EXITED)
+        step.kind = kind;
+    kill(signal == SIGKILL ? -1 : -step.pid, signal);
+    step.killed = signal == SIGKILL;
+    if (step.killed)
+        step.kill_at = NEVER;
+    else if (signal == SIGTERM && step.kill_at == NEVER)
+        step.kill_at = now_ms() + step.grace;
+}
+
+/* --- the message --------------------------------------------------------------------------------- */
+static void append(char **list, size_t *count, const unsigned char *bytes, size_t length)
+{
+    char *text = malloc(length + 1);
+    message.bytes += length + 1;
+    if (!text || message.bytes > MAX_MESSAGE || *count == MAX_STRINGS)
+        refuse("sandbox-init: the message is too long\n", E2BIG);
+    memcpy(text, bytes, length);
+    text[length] = 0;
+    if (strlen(text) != length)
+        refuse("sandbox-init: a NUL where text is due\n", EINVAL);
+    list[(*count)++] = text;
+}
+
+static void write_secret(const char *name, const unsigned char *value, size_t length)
+{
+    char path[256] = "/run/secrets/";
+    int fd = open(strcat(path, name), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0400);
+    ssize_t n = 0;
+    for (; fd >= 0 && length; value += n, length -= (size_t)n)
+        if ((n = write(fd, value, length)) <= 0)
+            break;
+    if (fd < 0 || length || fchmod(fd, 0400) || close(fd))
+        refuse("sandbox-init: cannot write a file under /run/secrets\n", errno);
+}
+
+static void take_secret(unsigned char *body, size_t length)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+    char *name = (char *)body + 1;
+    size_t size = length > 1 && memchr(name, 0, length - 1) ? strlen(name) : 0;
+    if (size == 0 || size > 200 || body[0] > 1 || name[0] == '.' || strspn(name, allowed) != size)
+        refuse("sandbox-init: a malformed secret\n", EINVAL);
+    write_secret(name, body + size + 2, length - size - 2);
+    name[size] = '='; /* "name=value" now lies there in one piece */
+    if (body[0] == 1)
+        append(message.envp, &message.envc, body + 1, length - 1);
+}
+
+static void take_frame(char type, unsigned char *body, size_t length)
+{
+    int parked = !step.pid;
+    if (type == 'K' && length == 1 && body[0] && body[0] <= 64) {
+        stop(body[0], STOPPED);
+    } else if (parked && type == 'A') {
+        append(message.argv, &message.argc, body, length);
+    } else if (parked && type == 'E' && length && body[0] != '=' && memchr(body, '=', length)) {
+        append(message.envp, &message.envc, body, length);
+    } else if (parked && type == 'S') {
+        take_secret(body, length);
+    } else if (parked && type == 'T' && length == 16 && !body[0] && !body[8]) { /* below 2^56: no overflow */
+        step.deadline = now_ms() + (int64_t)get_number(body, 8);
+        step.grace = (int64_t)get_number(body + 8, 8);
+    } else if (parked && type == 'R' && !length && message.argc) {
+        begin();
+    } else {
+        refuse("sandbox-init: a frame that has no meaning here\n", EBADMSG);
+    }
+}
+
+/* Read once from the runner and obey what is whole. */
+static void receive(void)
+{
+    size_t size, used = 0;
+    ssize_t n = read(STDIN_FILENO, in_buffer + in_length, sizeof in_buffer - in_length);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        runner_is_gone();
+    in_length += n > 0 ? (size_t)n : 0;
+    for (; in_length - used >= HEADER; used += size) {
+        unsigned char *start = in_buffer + used;
+        size = HEADER + get_number(start + 1, 4);
+        if (size > HEADER + MAX_PAYLOAD)
+            refuse("sandbox-init: a frame is too long\n", EMSGSIZE);
+        if (in_length - used < size)
+            break;
+        take_frame((char)start[0], start + HEADER, size - HEADER);
+        memset(start, 0, size); /* it may have been a secret */
+    }
+    in_length -= used;
+    memmove(in_buffer, in_buffer + used, in_length);
+}
+
+/* --- its life ------------------------------------------------------------------------------------ */
+/* Bury the dead. When the step is among them its orphans die too, and so its pipes come to an end. */
+static void reap(void)
+{
+    int status;
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+        if (pid == step.pid) {
+            step.over = 1;
+            step.status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+            if (step.kind == EXITED && WIFSIGNALED(status))
+                step.kind = SIGNALLED;
+            kill(-1, SIGKILL);
+        }
+}
+
+/* Move what the step wrote to the runner, as far as both sides go along; returns 1 for any progress. */
+static int move_output(void)
+{
+    int moved = flush_some() > 0, stream = 0, quiet = 0;
+    for (int burst = 0; burst < BURST && quiet < 2 && !out_length; burst++, stream ^= 1) {
+        int *fd = &step.output[stream];
+        ssize_t n = *fd < 0 ? -1 : read(*fd, out_buffer + HEADER, CHUNK);
+        if (n == 0)
+            *fd = -1;
+        quiet = n > 0 ? 0 : quiet + 1;
+        if (n > 0) {
+            frame(stream ? 'E' : 'O', (size_t)n);
+            flush_some();
+            moved = 1;
+        }
+    }
+    return moved;
+}
+
+/* Wait until `until` for the runner, a signal or output; the step waits while the runner is behind. */
+static void wait_for_anything(int64_t until)
+{
+    int64_t left = until == NEVER ? 60000 : until - now_ms();
+    struct pollfd fds[] = {
+        {STDIN_FILENO, POLLIN, 0},
+        {signals, POLLIN, 0},
+        {out_length ? STDOUT_FILENO : -1, POLLOUT, 0},
+        {out_length ? -1 : step.output[0], POLLIN, 0},
+        {out_length ? -1 : step.output[1], POLLIN, 0},
+    };
+    poll(fds, 5, left < 0 ? 0 : left > 60000 ? 60000 : (int)left);
+    if (fds[0].revents)
+        receive();
+    struct signalfd_siginfo info;
+    while (read(signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGCHLD)
+            reap();
+        else
+            stop((int)info.ssi_signo, STOPPED);
+    }
+}
+
+static void supervise(void)
+{
+    while (!step.over) {
+        wait_for_anything(step.deadline < step.kill_at ? step.deadline : step.kill_at);
+        if (now_ms() >= step.deadline) {
+            step.deadline = NEVER;
+            stop(SIGTERM, TIMED_OUT);
+        }
+        if (now_ms() >= step.kill_at)
+            stop(SIGKILL, STOPPED);
+        move_output();
+    }
+}
+
+/* What still lies in the pipes belongs to the log, unless the runner no longer reads. */
+static void drain(void)
+{
+    int patience = step.killed ? HASTE : PATIENCE;
+    int64_t until = now_ms() + patience;
+    while ((out_length || step.output[0] >= 0 || step.output[1] >= 0) && now_ms() < until) {
+        if (move_output())
+            until = now_ms() + patience;
+        else
+            wait_for_anything(until);
+    }
+}
+
+int main(void)
+{
+    sigset_t watched;
+    if (getpid() != 1)
+        _exit(125); /* kill(-1) would reach processes that are not ours */
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (syscall(SYS_close_range, 3u, ~0u, 0u))
+        for (int fd = 3; fd < 65536; fd++)
+            close(fd);
+    sigfillset(&watched);
+    sigprocmask(SIG_BLOCK, &watched, NULL);
+    sigdelset(&watched, SIGPIPE); /* blocked only: write() tells */
+    signals = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
+    unblock(STDIN_FILENO);
+    unblock(STDOUT_FILENO);
+    put_u32(out_buffer + HEADER, VERSION);
+    frame('H', 4);
+    if (!flush_all(PATIENCE))
+        runner_is_gone();
+    supervise();
+    drain();
+    int code = step.kind == SIGNALLED ? step.status - 128 : step.status;
+    finish(step.kind, code, step.kind == TIMED_OUT ? 124 : step.status);
+}
