@@ -58,7 +58,9 @@ class Command:
             timeout=seconds,
             check=False,
         )
-        return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        return Done(
+            done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        )
 
     def workflow(self, text: str, name: str = "workflow.yaml") -> str:
         path = self.project / name

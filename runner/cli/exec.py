@@ -1,4 +1,4 @@
-"""``runner exec -- CMD…``: one command in a sandbox, with the same plan, journal and isolation as a workflow."""
+"""``runner exec -- CMD…``: one command in a sandbox; same plan, journal and isolation as a workflow."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("--engine", choices=ENGINES, default=None, help="default: auto")
     parser.add_argument("--sandbox", metavar="NAME", default="minimal", help="the profile; default: minimal")
-    parser.add_argument("--in", dest="inputs", metavar="FILE", action="append", default=[], help="a file under /in")
-    parser.add_argument("--out", dest="outputs", metavar="GLOB", action="append", default=[], help="kept from /out")
+    parser.add_argument(
+        "--in", dest="inputs", metavar="FILE", action="append", default=[], help="a file under /in"
+    )
+    parser.add_argument(
+        "--out", dest="outputs", metavar="GLOB", action="append", default=[], help="kept from /out"
+    )
     parser.add_argument("--secret", dest="secrets", metavar="NAME", action="append", default=[])
     parser.add_argument("--timeout", metavar="TIME", default="5m")
     parser.add_argument("--json", action="store_true", help="one JSON value on stdout, progress on stderr")
@@ -32,11 +36,12 @@ def main(args: argparse.Namespace) -> int:
     for name in args.inputs:
         if not Path(name).is_file():
             raise UsageError(f"--in {name}: there is no such file")
-    plan = App.from_environment().plan_command(
-        command=args.command,
-        sandbox=args.sandbox,
-        files=[Path(name) for name in args.inputs],
-        outputs=args.outputs,
-        options={"secrets": args.secrets, "timeout": args.timeout},
-    )
-    return drive(plan, engine=args.engine, as_json=args.json)
+    step = {
+        "run": args.command,
+        "sandbox": args.sandbox,
+        "out": args.outputs,
+        "timeout": args.timeout,
+        "secrets": {name.upper(): name for name in args.secrets},
+    }
+    plan = App.from_environment().plan_command(step, [Path(name) for name in args.inputs])
+    return drive(plan, Path.cwd(), engine=args.engine, as_json=args.json)

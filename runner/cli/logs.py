@@ -21,10 +21,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print the logs; on a terminal without control characters, into a file or pipe byte for byte."""
-    from runner.app import App
+    from runner.history import History
 
     on_terminal = os.isatty(sys.stdout.fileno())
-    for data in App.from_environment().logs(args.run, args.step, follow=args.follow):
+    for data in History.from_environment().logs(args.run, args.step, follow=args.follow):
         sys.stdout.buffer.write(harmless_bytes(data) if on_terminal else data)
         sys.stdout.buffer.flush()
     return 0

@@ -67,7 +67,7 @@ def _guarded(command: str, argv: Sequence[str]) -> int:
         return CANCELLED
     except KeyboardInterrupt:
         return CANCELLED
-    except Exception as error:  # noqa: BLE001 - the one place that turns a defect into words
+    except Exception as error:
         if os.environ.get("RUNNER_DEBUG"):
             raise
         print(
@@ -90,8 +90,8 @@ def _help() -> str:
             "",
             "  --version  print the version",
             "",
-            "exit status: 0 succeeded or rehearsed · 1 a step failed · 2 wrong workflow or command line · "
-            "3 not allowed · 4 engine · 130 cancelled",
+            "exit status: 0 succeeded · 1 a step failed · 2 wrong workflow or command line",
+            "             3 not allowed · 4 engine · 130 cancelled",
         ]
     )
 

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("run", metavar="RUN")
-    parser.add_argument("-o", "--output", metavar="DIR", required=True, help="a folder that does not exist yet")
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", required=True, help="a folder that does not exist yet"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Copy the results to ``DIR/STEP/FILE``."""
-    from runner.app import App
+    from runner.history import History
 
-    for name, sha256, size in App.from_environment().export(args.run, Path(args.output)):
+    for name, sha256, size in History.from_environment().export(args.run, Path(args.output)):
         print(f"{sha256}  {size:>12}  {harmless(name)}")
     return 0

@@ -17,12 +17,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """List the runs."""
-    from runner.app import App
+    from runner.history import History
 
-    rows = App.from_environment().runs()
+    rows = History.from_environment().runs()
     if args.json:
         print_json(rows)
     else:
         columns = ("run", "workflow", "mode", "status", "started", "ended")
-        print_table([name.upper() for name in columns], [[row[name] or "" for name in columns] for row in rows])
+        print_table(
+            [name.upper() for name in columns], [[row[name] or "" for name in columns] for row in rows]
+        )
     return 0

@@ -24,5 +24,5 @@ def main(args: argparse.Namespace) -> int:
     """Run the workflow; the exit status is the contract's."""
     if args.mode is None and not os.isatty(0):
         print("warning: no --mode was given: this is staging", file=sys.stderr)
-    _, plan = plan_of(args)
-    return drive(plan, engine=args.engine, as_json=args.json)
+    loaded, plan = plan_of(args)
+    return drive(plan, loaded.project, engine=args.engine, as_json=args.json)

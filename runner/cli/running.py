@@ -13,20 +13,26 @@ from runner.clock import Cancellation
 from runner.observe.progress import LiveProgress, PlainProgress
 
 if TYPE_CHECKING:
-    from runner.app import App
+    from pathlib import Path
+
+    from runner.history import History
     from runner.planning.plan import Plan
 
 _TAIL = 10
 
 
-def drive(plan: Plan, *, engine: str | None, as_json: bool) -> int:
-    """Run a plan under the signals' care; prints progress and the report; returns the exit status."""
-    from runner.app import App
+def drive(plan: Plan, project: Path, *, engine: str | None, as_json: bool) -> int:
+    """Run a plan under the signals' care; prints progress and the report; returns the exit status.
+
+    The first signal cancels the run but for its ``finally`` steps, the second ends those too.
+    """
+    from runner.app import App, Watching
+    from runner.history import History
 
     app = App.from_environment()
-    cancellation = Cancellation()
+    stops = (Cancellation(), Cancellation())
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda got, _: cancellation.cancel(signal.Signals(got).name))
+        signal.signal(number, lambda got, _: stops[stops[0].requested].cancel(signal.Signals(got).name))
     stream = sys.stderr if as_json else sys.stdout
     buffer = stream.buffer
     live = os.isatty(stream.fileno()) and os.environ.get("TERM") not in (None, "dumb")
@@ -35,20 +41,20 @@ def drive(plan: Plan, *, engine: str | None, as_json: bool) -> int:
     def say(text: str) -> None:
         print(harmless(text), file=sys.stderr, flush=True)
 
-    report, status = app.run(plan, engine, progress, cancellation, say)
+    report, status = app.run(plan, project, engine, Watching(progress, *stops, say))
     if as_json:
         print_json(report)
     else:
         print_summary(report)
-        _print_failures(app, report)
+        _print_failures(History.from_environment(), report)
     return status
 
 
-def _print_failures(app: App, report: dict[str, Any]) -> None:
+def _print_failures(history: History, report: dict[str, Any]) -> None:
     for name, step in report["steps"].items():
         if step["status"] != "failed":
             continue
-        print(f"\n{name} failed: {harmless(app.cause(report['run'], name))}")
-        for line in app.last_lines(report["run"], name, _TAIL):
+        print(f"\n{name} failed: {harmless(history.cause(report['run'], name))}")
+        for line in history.last_lines(report["run"], name, _TAIL):
             print(f"  | {harmless(line)}")
         print(f"  next: runner logs {report['run']} '{name}'")

@@ -35,5 +35,8 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print_json(rows)
     else:
-        print_table(["PROFILE", "DIGEST", "DESCRIPTION"], [[row["name"], row["digest"] or "not built", row["description"]] for row in rows])
+        print_table(
+            ["PROFILE", "DIGEST", "DESCRIPTION"],
+            [[row["name"], row["digest"] or "not built", row["description"]] for row in rows],
+        )
     return 0

@@ -19,9 +19,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Show the run."""
-    from runner.app import App
+    from runner.history import History
 
-    report = App.from_environment().report(args.run)
+    report = History.from_environment().report(args.run)
     if args.json:
         print_json(report)
     else:

@@ -15,7 +15,7 @@ _MARKS = {"succeeded": "✓", "failed": "✗", "skipped": "-", "shadowed": "~", 
 
 
 def harmless_bytes(data: bytes) -> bytes:
-    """Return bytes without control characters (C0, and C1 in UTF-8), so that a step cannot steer a terminal."""
+    """Return bytes without control characters (C0, and C1 in UTF-8): a step cannot steer a terminal."""
     plain = data.translate(None, _STRIPPED)
     return plain if plain.isascii() else _without_c1(plain)
 

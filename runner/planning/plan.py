@@ -30,7 +30,10 @@ class SecretUse:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A file under ``/in``: ``name`` there, from the results of ``step`` (a planned step's id)."""
+    """A file under ``/in``: ``name`` there, from the results of ``step`` (a planned step's id).
+
+    An empty ``step`` means a file from outside the run: ``file`` is its path in a snapshot on the host.
+    """
 
     name: str
     step: str
@@ -58,8 +61,7 @@ class PlannedStep:
 
     ``env``, ``condition`` and ``inputs`` may still hold ``${{ }}`` that only earlier steps can fill.
     ``shadowed`` steps do not run: their intended call is recorded and ``shadow_files`` (name → host path
-    in a snapshot) stand in for their results. ``files`` (name under ``/in`` → host path in a snapshot)
-    come from outside the run. ``final`` marks the steps under ``finally``.
+    in a snapshot) stand in for their results. ``final`` marks the steps under ``finally``.
     """
 
     id: str
@@ -85,7 +87,6 @@ class PlannedStep:
     fail_fast: bool = True
     shadowed: bool = False
     shadow_files: dict[str, str] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
     final: bool = False
 
 

@@ -15,7 +15,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-
 HARDENED = (
     "docker run --rm --network none --cap-drop ALL --security-opt no-new-privileges --read-only "
     "--user 10001:10001 --memory 256m --pids-limit 64 --log-driver none {image} {command}"
@@ -48,7 +47,9 @@ def workflow(folder: Path, name: str, steps: int, command: str, *, chain: bool) 
 def seconds(command: str) -> float:
     """Return the wall time of one whole command line; stops when it fails."""
     started = time.perf_counter()
-    done = subprocess.run(["bash", "-c", command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run(
+        ["bash", "-c", command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+    )
     took = time.perf_counter() - started
     if done.returncode:
         sys.exit(f"{command}\nfailed with {done.returncode}: {done.stderr.decode()[-500:]}")
@@ -73,7 +74,9 @@ def measure(figure: Figure, pairs: int) -> str:
 
 def image() -> str:
     """Return the engine's id of the minimal profile."""
-    done = subprocess.run(["runner", "sandbox", "build", "minimal"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["runner", "sandbox", "build", "minimal"], capture_output=True, text=True, check=True
+    )
     return done.stdout.split()[-1]
 
 
@@ -86,21 +89,52 @@ def figures(folder: Path) -> list[Figure]:
     one = workflow(folder, "one", 1, "'true'", chain=True)
     nap = workflow(folder, "nap", 10, "sleep, '0.3'", chain=True)
     many = workflow(folder, "many", 20, "'true'", chain=False)
-    flood = workflow(folder, "flood", 1, "sh, -c, 'head -c 1000000000 /dev/zero | tr \"\\\\0\" x | fold -w 100'", chain=True)
+    flood = workflow(
+        folder,
+        "flood",
+        1,
+        "sh, -c, 'head -c 1000000000 /dev/zero | tr \"\\\\0\" x | fold -w 100'",
+        chain=True,
+    )
     flood_theirs = HARDENED.format(
         image=name, command="sh -c 'head -c 1000000000 /dev/zero | tr \"\\\\0\" x | fold -w 100'"
     ).replace("--log-driver none", "--log-driver none -a stdout")
     return [
-        Figure("ten `true` on Docker ÷ docker run loop", f"runner run {ten} --engine docker", f"for i in 1 2 3 4 5 6 7 8 9 10; do {true}; done", "0.6"),
+        Figure(
+            "ten `true` on Docker ÷ docker run loop",
+            f"runner run {ten} --engine docker",
+            f"for i in 1 2 3 4 5 6 7 8 9 10; do {true}; done",
+            "0.6",
+        ),
         Figure("one step on Docker ÷ one docker run", f"runner run {one} --engine docker", true, "1.3"),
-        Figure("ten `sleep 0.3` on Docker, over 3.0 s", f"runner run {nap} --engine docker", None, "1.2 s", 3.0),
-        Figure("twenty `true`, four at a time ÷ xargs -P 4", f"runner run {many} --engine docker", f"seq 20 | xargs -P 4 -I% {true}", "1.0"),
+        Figure(
+            "ten `sleep 0.3` on Docker, over 3.0 s", f"runner run {nap} --engine docker", None, "1.2 s", 3.0
+        ),
+        Figure(
+            "twenty `true`, four at a time ÷ xargs -P 4",
+            f"runner run {many} --engine docker",
+            f"seq 20 | xargs -P 4 -I% {true}",
+            "1.0",
+        ),
         Figure("ten `true` on bubblewrap", f"runner run {ten} --engine bubblewrap", None, "0.5 s"),
         Figure("one step on bubblewrap", f"runner run {one} --engine bubblewrap", None, "0.3 s"),
         Figure("runner --version ÷ python -c pass", "runner --version", f"{sys.executable} -c pass", "4"),
-        Figure("runner validate ÷ python -c pass", f"runner validate {one}", f"{sys.executable} -c pass", "15"),
-        Figure("a step that prints 1 GB ÷ docker run | cat", f"runner run {flood} --engine docker", f"{flood_theirs} | cat", "1.67"),
-        Figure("docker run loop of sleep 0.3, for comparison", f"for i in 1 2 3 4 5 6 7 8 9 10; do {sleep}; done", None, "-", 3.0),
+        Figure(
+            "runner validate ÷ python -c pass", f"runner validate {one}", f"{sys.executable} -c pass", "15"
+        ),
+        Figure(
+            "a step that prints 1 GB ÷ docker run | cat",
+            f"runner run {flood} --engine docker",
+            f"{flood_theirs} | cat",
+            "1.67",
+        ),
+        Figure(
+            "docker run loop of sleep 0.3, for comparison",
+            f"for i in 1 2 3 4 5 6 7 8 9 10; do {sleep}; done",
+            None,
+            "-",
+            3.0,
+        ),
     ]
 
 

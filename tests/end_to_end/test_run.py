@@ -26,7 +26,7 @@ steps:
 
 
 def containers(home: Path) -> list[str]:
-    state = next(home.glob("state*")).read_text().strip()
+    state = (home / "id").read_text().strip()
     argv = ["timeout", "20", "docker", "ps", "-aq", "--filter", f"label=runner.state={state}"]
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
 
@@ -50,9 +50,16 @@ def test_an_input_is_data_and_never_shell_text(runner: Command, engine: str) -> 
 def test_json_is_one_value_on_one_line_with_the_keys_of_the_contract(runner: Command) -> None:
     done = runner.run(CHAIN, "bubblewrap")
     assert done.out.count("\n") == 1
-    keys = "run workflow mode engine definition plan status warnings unenforced steps rollback".split()
+    keys = ["run", "workflow", "mode", "engine", "definition", "plan", "status", "warnings", "unenforced", "steps", "rollback"]
     assert list(json.loads(done.out)) == keys
-    assert set(done.report["steps"]["greet"]) == {"status", "attempts", "exit_code", "reason", "started", "ended"}
+    assert set(done.report["steps"]["greet"]) == {
+        "status",
+        "attempts",
+        "exit_code",
+        "reason",
+        "started",
+        "ended",
+    }
 
 
 def test_a_failed_step_says_why_and_what_to_type_next(runner: Command, engine: str) -> None:
@@ -83,8 +90,8 @@ def test_secrets_reach_the_step_and_no_one_else(runner: Command, engine: str) ->
     assert runner("secrets", "set", "token", stdin=value.encode()).code == 0
     text = (
         "name: secretive\nsecrets: [token]\nsteps:\n  use:\n    secrets: {TOKEN: token}\n"
-        '    run: |\n      stat -c %a /run/secrets/TOKEN\n      env | grep -c s3cr3t || true\n'
-        '      cat /run/secrets/TOKEN; base64 < /run/secrets/TOKEN\n'
+        "    run: |\n      stat -c %a /run/secrets/TOKEN\n      env | grep -c s3cr3t || true\n"
+        "      cat /run/secrets/TOKEN; base64 < /run/secrets/TOKEN\n"
     )
     done = runner.run(text, engine)
     assert done.code == 0, done.err
@@ -204,7 +211,9 @@ def test_twelve_runs_share_a_state_folder(runner: Command) -> None:
     path = runner.workflow(CHAIN)
     argv = runner.argv("run", path, "--engine", "bubblewrap", "--json")
     children = [
-        subprocess.Popen(argv, env=runner.environment(), cwd=runner.project, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            argv, env=runner.environment(), cwd=runner.project, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         for _ in range(12)
     ]
     for child in children:

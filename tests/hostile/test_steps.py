@@ -42,9 +42,9 @@ SHELL = {
     "changes_the_host_name": "hostname evil && echo ESCAPED || echo HELD",
     "makes_a_user_namespace": "unshare -U true && echo ESCAPED || echo HELD",
     "makes_a_mount_namespace": "unshare -m true && echo ESCAPED || echo HELD",
-    "sets_a_setuid_bit_that_works": "cp /bin/busybox /tmp/b && chmod 4755 /tmp/b; [ \"$(/tmp/b id -u)\" = 0 ] && echo ESCAPED || echo HELD",
+    "sets_a_setuid_bit_that_works": 'cp /bin/busybox /tmp/b && chmod 4755 /tmp/b; [ "$(/tmp/b id -u)" = 0 ] && echo ESCAPED || echo HELD',
     "raises_its_file_limit": "ulimit -n 1048576 && echo ESCAPED || echo HELD",
-    "dumps_core": "[ \"$(ulimit -c)\" = 0 ] && echo HELD || echo ESCAPED",
+    "dumps_core": '[ "$(ulimit -c)" = 0 ] && echo HELD || echo ESCAPED',
     "overfills_work": "dd if=/dev/zero of=/work/big bs=1M count=64 && echo ESCAPED || echo HELD",
     "overfills_tmp": "dd if=/dev/zero of=/tmp/big bs=1M count=64 && echo ESCAPED || echo HELD",
     "overfills_shared_memory": "dd if=/dev/zero of=/dev/shm/big bs=1M count=64 && echo ESCAPED || echo HELD",
@@ -55,10 +55,19 @@ SHELL = {
 FATAL = {
     "eats_memory": ("[sh, -c, 'x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done']", ("out-of-memory", "exit")),
     "never_ends": ("[sh, -c, 'trap \"\" TERM INT HUP; while :; do sleep 1; done']", ("timeout",)),
-    "forks_without_end": ("[sh, -c, 'f() { f | f & }; f; sleep 30; echo ESCAPED']", ("timeout", "exit", "out-of-memory")),
+    "forks_without_end": (
+        "[sh, -c, 'f() { f | f & }; f; sleep 30; echo ESCAPED']",
+        ("timeout", "exit", "out-of-memory"),
+    ),
     "floods_the_log": ("[sh, -c, 'yes xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx']", ("log-limit",)),
-    "forges_its_exit": ("[sh, -c, 'printf \"Z\\\\0\\\\0\\\\0\\\\5\\\\0\\\\0\\\\0\\\\0\\\\0\"; exit 3']", ("exit",)),
-    "overfills_out": ("[sh, -c, 'dd if=/dev/zero of=/out/big bs=1M count=64 || exit 9']", ("exit", "output-limit")),
+    "forges_its_exit": (
+        "[sh, -c, 'printf \"Z\\\\0\\\\0\\\\0\\\\5\\\\0\\\\0\\\\0\\\\0\\\\0\"; exit 3']",
+        ("exit",),
+    ),
+    "overfills_out": (
+        "[sh, -c, 'dd if=/dev/zero of=/out/big bs=1M count=64 || exit 9']",
+        ("exit", "output-limit"),
+    ),
     "does_not_exist": ("[/no/such/program]", ("exit",)),
     "kills_everything": ("[sh, -c, 'kill -9 -1']", ("exit",)),
 }
@@ -72,11 +81,21 @@ def attacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     (command.project / "app").mkdir()
     (command.project / "app" / "data.txt").write_text("data")
     (command.project / "app" / ".env").write_text("TOKEN=hidden")
-    lines = ["name: hostile", f"defaults: {{timeout: 20s, mounts: ['./app:/app'], resources: {LIMITS}}}", "steps:"]
+    lines = [
+        "name: hostile",
+        f"defaults: {{timeout: 20s, mounts: ['./app:/app'], resources: {LIMITS}}}",
+        "steps:",
+    ]
     for name, script in SHELL.items():
         lines += [f"  {name}:", f"    run: {json.dumps(['sh', '-c', script])}", "    continue-on-error: true"]
     for name, (run, _) in FATAL.items():
-        lines += [f"  {name}:", f"    run: {run}", "    timeout: 4s", "    grace: 1s", "    continue-on-error: true"]
+        lines += [
+            f"  {name}:",
+            f"    run: {run}",
+            "    timeout: 4s",
+            "    grace: 1s",
+            "    continue-on-error: true",
+        ]
     done = command.run("\n".join(lines), request.param, seconds=280)
     logs = command("logs", "latest").out
     (command.project / "logs").write_text(logs)

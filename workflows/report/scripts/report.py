@@ -14,6 +14,8 @@ cells = "".join(
 )
 head = "".join(f"<th>{html.escape(name)}</th>" for name in rows[0])
 with open(target, "w") as page:  # noqa: PTH123
-    page.write(f"<!doctype html><meta charset=utf-8><title>Weather</title>{svg}<table><tr>{head}</tr>{cells}</table>")
+    page.write(
+        f"<!doctype html><meta charset=utf-8><title>Weather</title>{svg}<table><tr>{head}</tr>{cells}</table>"
+    )
 wettest = max(rows, key=lambda row: float(row["rain"]))
 print(f"wettest month: {wettest['month']} with {wettest['rain']} mm")

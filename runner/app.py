@@ -1,0 +1,285 @@
+"""The only file that names concrete classes: it puts engine, stores and drivers together."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import secrets
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.clock import SystemClock
+from runner.errors import EngineUnavailable, RunnerError, UsageError
+from runner.events import RunCreated
+from runner.settings import Settings
+from runner.store.artifacts import Artifacts
+from runner.store.journal import Journal
+from runner.store.layout import Layout
+from runner.store.locks import RunLock, live_runs
+from runner.wiring import RunImages, RunJournal, RunLogs, RunSecrets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from runner.clock import Cancellation
+    from runner.engine.ports import Observer, Work
+    from runner.planning.plan import ImageRef, Plan
+    from runner.sandbox.base import Driver, Image
+    from runner.vault.bindings import Bindings
+    from runner.vault.store import SecretStore
+    from runner.workflow.load import LoadedWorkflow
+
+_ENGINES = ("docker", "gvisor", "bubblewrap")
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """Who watches a run and may end it; ``say`` takes a line of plain words."""
+
+    observer: Observer
+    cancellation: Cancellation
+    abandonment: Cancellation
+    say: Callable[[str], None]
+
+
+class App:
+    """Runner as the commands use it, over one state folder."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Nothing is touched until a method needs it."""
+        self._settings = settings
+        self._clock = SystemClock()
+        self._layout = Layout(settings.home)
+
+    @classmethod
+    def from_environment(cls) -> App:
+        """Return the application for this process's environment."""
+        return cls(Settings.from_environment(os.environ))
+
+    # -- plans ------------------------------------------------------------------------------------------
+
+    def plan(self, path: Path, mode: str, given: Mapping[str, str]) -> tuple[LoadedWorkflow, Plan]:
+        """Load a workflow and plan it; raises ``WorkflowError``, ``UsageError``, ``NotBuilt``."""
+        from runner.workflow.load import load
+
+        loaded = load(path)
+        return loaded, self._planned(loaded, mode, given)
+
+    def plan_command(self, step: dict[str, Any], files: Sequence[Path]) -> Plan:
+        """Plan one command: ``step`` as a workflow writes it, ``files`` to stand under ``/in``."""
+        from runner.planning.plan import Input
+        from runner.planning.snapshots import Snapshots
+        from runner.workflow.load import load
+
+        names = [file.name for file in files]
+        if len(set(names)) != len(names):
+            raise UsageError("two --in files have the same name: under /in they would be one")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "command.yaml"
+            names_of_secrets = sorted(set(step.get("secrets", {}).values()))
+            data = {"name": "command", "secrets": names_of_secrets, "steps": {"command": step}}
+            path.write_text(json.dumps(data))
+            plan = self._planned(load(path), "staging", {})
+        snapshots = Snapshots(self._layout.snapshots)
+        taken = {file.name: snapshots.take(file, file.resolve().parent) for file in files}
+        inputs = tuple(Input(name, "", str(source)) for name, (_, source) in taken.items())
+        planned = dataclasses.replace(plan.steps["command"], inputs=inputs)
+        digests = {f"/in/{name}": digest for name, (digest, _) in taken.items()}
+        return dataclasses.replace(plan, steps={"command": planned}, inputs=digests)
+
+    def _planned(self, loaded: LoadedWorkflow, mode: str, given: Mapping[str, str]) -> Plan:
+        from runner.planning.compile import PlanRequest, make_plan
+        from runner.planning.snapshots import Snapshots
+        from runner.workflow.inputs import resolve_inputs
+
+        request = PlanRequest(mode=mode, inputs=resolve_inputs(loaded.model, given))
+        return make_plan(loaded, request, Snapshots(self._layout.snapshots))
+
+    # -- runs -------------------------------------------------------------------------------------------
+
+    def run(
+        self, plan: Plan, project: Path, engine: str | None, watching: Watching
+    ) -> tuple[dict[str, Any], int]:
+        """Run a plan; returns the run object and the exit status."""
+        from runner.planning.support import refuse_unbuilt_plan
+
+        refuse_unbuilt_plan(plan)
+        for use in {use.secret for step in plan.steps.values() for use in step.secrets if not step.shadowed}:
+            self.bindings().find(use, plan.workflow, plan.mode)
+        driver = self._driver(engine or self._settings.engine, plan.mode, watching.say)
+        try:
+            unenforced = tuple(f"{gap.what}: {gap.why}" for gap in driver.check().gaps)
+            driver.reap(live_runs(self._settings.home))
+            images, warnings = self._images(plan, project, driver, watching.say)
+            return self._drive(plan, driver, images, watching, (plan.warnings + warnings, unenforced))
+        finally:
+            driver.close()
+
+    def _drive(
+        self,
+        plan: Plan,
+        driver: Driver,
+        images: Mapping[ImageRef, Image],
+        watching: Watching,
+        notes: tuple[tuple[str, ...], tuple[str, ...]],
+    ) -> tuple[dict[str, Any], int]:
+        from runner.engine.executor import execute
+        from runner.engine.report import exit_code, run_object
+        from runner.planning.render import plan_json
+
+        run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(self._clock.now())) + secrets.token_hex(3)
+        created = RunCreated(
+            plan.workflow, plan.mode, driver.name, plan.definition, plan.digest, notes[0], notes[1]
+        )
+        with RunLock.acquire(self._layout, run), Journal(self._layout.journal, self._clock) as journal:
+            journal.create_run(run, json.dumps(plan_json(plan)), created)
+            work = self._work(run, plan, driver, images, (journal, watching))
+            ended = execute(work, journal.records(run))
+        return run_object(ended), exit_code(ended)
+
+    def _work(
+        self,
+        run: str,
+        plan: Plan,
+        driver: Driver,
+        images: Mapping[ImageRef, Image],
+        way: tuple[Journal, Watching],
+    ) -> Work:
+        from runner.engine.ports import Stores, Work
+        from runner.vault.mask import Masker
+
+        journal, watching = way
+        stores = Stores(
+            RunJournal(journal, journal.open_run(run)),
+            Artifacts(self._settings.home),
+            RunLogs(self._layout, run),
+            RunSecrets(self.bindings(), plan.workflow, plan.mode),
+            Masker,
+        )
+        return Work(
+            run=run,
+            plan=plan,
+            driver=driver,
+            images=RunImages(images),
+            stores=stores,
+            observer=watching.observer,
+            clock=self._clock,
+            cancellation=watching.cancellation,
+            abandonment=watching.abandonment,
+            folder=self._layout.attempts(run),
+            lanes=self._settings.parallel,
+        )
+
+    def _images(
+        self, plan: Plan, project: Path, driver: Driver, say: Callable[[str], None]
+    ) -> tuple[dict[ImageRef, Image], tuple[str, ...]]:
+        from runner.sandbox.images import Images
+
+        images = Images(self._settings.cache, project, driver.name, plan.mode, say)
+        wanted = {step.image for step in plan.steps.values() if not step.shadowed}
+        found = {ref: images.find(ref.kind, ref.name) for ref in sorted(wanted, key=str)}
+        for warning in images.warnings:
+            say(f"warning: {warning}")
+        return found, tuple(images.warnings)
+
+    # -- engines ----------------------------------------------------------------------------------------
+
+    def _driver(self, engine: str, mode: str, say: Callable[[str], None]) -> Driver:
+        if engine != "auto":
+            return self._make_driver(engine)
+        try:
+            docker = self._make_driver("docker")
+            docker.check()
+        except EngineUnavailable as error:
+            if mode == "production":
+                raise
+            say(f"engine: bubblewrap ({error.message})")
+            return self._make_driver("bubblewrap")
+        say("engine: docker")
+        return docker
+
+    def _make_driver(self, engine: str) -> Driver:
+        state = self._layout.state_id()
+        if engine == "bubblewrap":
+            from runner.sandbox.bubblewrap.driver import BubblewrapDriver
+
+            return BubblewrapDriver(state=state, home=self._settings.home)
+        from runner.sandbox.docker.driver import DockerDriver
+
+        return DockerDriver(state=state, runtime="runsc" if engine == "gvisor" else "runc", name=engine)
+
+    def examine(self) -> list[dict[str, Any]]:
+        """Return what each engine is, can and cannot do here."""
+        findings = []
+        for engine in _ENGINES:
+            try:
+                able = self._make_driver(engine).check()
+            except RunnerError as error:
+                gap = {"what": engine, "why": error.message, "cure": error.cure}
+                findings.append({"engine": engine, "usable": False, "version": "", "gaps": [gap]})
+            else:
+                gaps = [dataclasses.asdict(gap) for gap in able.gaps]
+                findings.append({"engine": engine, "usable": True, "version": able.version, "gaps": gaps})
+        return findings
+
+    def collect_garbage(self) -> list[str]:
+        """Remove what dead runs left, on every engine that answers; returns what was removed."""
+        removed: list[str] = []
+        live = live_runs(self._settings.home)
+        for engine in ("docker", "bubblewrap"):
+            try:
+                driver = self._make_driver(engine)
+                removed += driver.reap(live)
+                driver.close()
+            except EngineUnavailable:
+                continue
+        return removed
+
+    def build_profile(self, name: str, project: Path, say: Callable[[str], None]) -> str:
+        """Build a profile and give it to the engine where one answers; returns the image's digest."""
+        return self._profile_images(project, say).build(name).digest
+
+    def profiles(self, project: Path) -> list[dict[str, Any]]:
+        """Return the profiles that ``project`` can name."""
+        return [dict(row) for row in self._profile_images(project, lambda _: None).list()]
+
+    def _profile_images(self, project: Path, say: Callable[[str], None]) -> Any:  # noqa: ANN401 - lazy import
+        from runner.sandbox.images import Images
+
+        try:
+            self._make_driver("docker").check()
+        except EngineUnavailable:
+            return Images(self._settings.cache, project, "bubblewrap", "staging", say)
+        return Images(self._settings.cache, project, "docker", "staging", say)
+
+    # -- secrets ----------------------------------------------------------------------------------------
+
+    def bindings(self) -> Bindings:
+        """Return the operator's bindings."""
+        from runner.vault.bindings import Bindings
+
+        return Bindings(self._settings.config, self._store())
+
+    def set_secret(self, name: str, value: bytes, mode: str) -> None:
+        """Seal a value into the store."""
+        self._store().set(name, value, mode)
+
+    def secret_rows(self) -> list[dict[str, Any]]:
+        """Return every name with its source and who may have it; never a value."""
+        bound = [dataclasses.asdict(binding) for binding in self.bindings().list()]
+        named = {(row["name"], row["mode"]) for row in bound}
+        bound += [
+            {"name": stored.name, "source": "store", "mode": stored.mode, "workflow": None}
+            for stored in self._store().list()
+            if (stored.name, stored.mode) not in named
+        ]
+        return bound
+
+    def _store(self) -> SecretStore:
+        from runner.vault.store import SecretStore
+
+        return SecretStore(self._settings.home, self._settings.config)
