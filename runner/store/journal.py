@@ -1,0 +1,217 @@
+"""The journal: every event of every run in one SQLite database, synced before anyone acts on it.
+
+Write-ahead log with ``synchronous=FULL``: a transaction is wholly there or not, whatever dies. Every
+record carries its owner and a fence that only grows: who opened a run last may append, nobody else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from runner.errors import FenceLost, StoreError, UsageError
+from runner.events import Event, Record, RunCreated, RunEnded, RunStarted, decode, encode
+from runner.store.database import Database
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from runner.clock import Clock
+
+_QUEUED = "queued"
+_RUNNING = "running"
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """The right to append to a run, until somebody else opens it."""
+
+    run: str
+    owner: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run at a glance; times are seconds since 1970, None where it has not come to that."""
+
+    run: str
+    workflow: str
+    mode: str
+    engine: str
+    definition: str
+    plan: str
+    status: str
+    created: float
+    started: float | None
+    ended: float | None
+
+
+class Journal:
+    """One connection, usable from many threads; many processes may hold one each."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        """Open or make the database; raises ``StoreError`` when it is not usable."""
+        self._database = Database(path)
+        self._clock = clock
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the database; nothing may be called afterwards."""
+        with self._lock:
+            self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def create_run(self, run: str, plan_json: str, event: RunCreated) -> None:
+        """Record a new run and its first event; raises ``StoreError`` when the id is taken."""
+        row = (run, event.workflow, event.mode, event.engine, event.definition, event.plan, _QUEUED)
+        with self._lock, self._database.transaction() as database:
+            if database.execute("SELECT 1 FROM runs WHERE run = ?", (run,)).fetchone():
+                raise StoreError(f"run {run} exists already")
+            database.execute(
+                "INSERT INTO runs (run, workflow, mode, engine, definition, plan_digest, status, created,"
+                " fence, owner, plan) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)",
+                (*row, self._clock.now(), self._owner, plan_json),
+            )
+            self._insert(database, Ownership(run, self._owner, 0), [event])
+
+    def open_run(self, run: str) -> Ownership:
+        """Take a run over: whoever held it before can no longer append."""
+        with self._lock, self._database.transaction() as database:
+            fence = _fence(database, run) + 1
+            database.execute("UPDATE runs SET fence = ?, owner = ? WHERE run = ?", (fence, self._owner, run))
+        return Ownership(run, self._owner, fence)
+
+    def append(self, ownership: Ownership, events: Sequence[Event]) -> list[Record]:
+        """Record events, synced, all or none; raises ``FenceLost`` when another runner took over."""
+        with self._lock, self._database.transaction() as database:
+            if _fence(database, ownership.run) != ownership.fence:
+                raise FenceLost(
+                    f"another runner has taken run {ownership.run} over",
+                    cure=f"runner show {ownership.run}",
+                )
+            return self._insert(database, ownership, events)
+
+    def note(self, run: str, event: Event) -> Record:
+        """Record an event from outside (a request to cancel) without taking the run over.
+
+        Raises ``UsageError`` when the run has ended.
+        """
+        with self._lock, self._database.transaction() as database:
+            fence = _fence(database, run)
+            (ended,) = database.execute("SELECT ended FROM runs WHERE run = ?", (run,)).fetchone()
+            if ended is not None:
+                raise UsageError(f"run {run} has ended", cure=f"runner show {run}")
+            return self._insert(database, Ownership(run, self._owner, fence), [event])[0]
+
+    def records(self, run: str, after: int = 0) -> list[Record]:
+        """Return a run's records with ``seq`` above ``after``, in order."""
+        rows = self._read(
+            "SELECT seq, at, owner, fence, data FROM events WHERE run = ? AND seq > ? ORDER BY seq",
+            (run, after),
+        )
+        return [_record(row) for row in rows]
+
+    def plan_json(self, run: str) -> str:
+        """Return the plan that was kept with the run; raises ``UsageError`` for an unknown run."""
+        rows = self._read("SELECT plan FROM runs WHERE run = ?", (run,))
+        if not rows:
+            raise _unknown(run)
+        return str(rows[0][0])
+
+    def runs(self) -> list[RunRow]:
+        """Return all runs, oldest first."""
+        rows = self._read(
+            "SELECT run, workflow, mode, engine, definition, plan_digest, status, created, started, ended"
+            " FROM runs ORDER BY number"
+        )
+        return [RunRow(*row) for row in rows]
+
+    def find(self, prefix: str) -> str:
+        """Return the run that ``prefix`` (or ``latest``) means; raises ``UsageError`` when none or many."""
+        if prefix == "latest":
+            rows = self._read("SELECT run FROM runs ORDER BY number DESC LIMIT 1")
+        else:
+            rows = self._read(
+                "SELECT run FROM runs WHERE substr(run, 1, length(?1)) = ?1 ORDER BY run = ?1 DESC, number"
+                " LIMIT 4",
+                (prefix,),
+            )
+        found = [str(row[0]) for row in rows]
+        if not found or not prefix:
+            raise _unknown(prefix)
+        if len(found) > 1 and found[0] != prefix:
+            raise UsageError(f"{prefix} could be {', '.join(found)}", cure="give more of the run's id")
+        return found[0]
+
+    def _read(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._database.read(statement, values)
+
+    def _insert(
+        self, database: sqlite3.Connection, ownership: Ownership, events: Sequence[Event]
+    ) -> list[Record]:
+        run, owner, fence = ownership.run, ownership.owner, ownership.fence
+        (last,) = database.execute(
+            "SELECT coalesce(max(seq), 0) FROM events WHERE run = ?", (run,)
+        ).fetchone()
+        at = self._clock.now()
+        records = [Record(seq, at, owner, fence, event) for seq, event in enumerate(events, last + 1)]
+        database.executemany(
+            "INSERT INTO events (run, seq, at, owner, fence, data) VALUES (?, ?, ?, ?, ?, ?)",
+            [(run, each.seq, at, owner, fence, _dump(each.event)) for each in records],
+        )
+        for event in events:
+            _keep_status(database, run, at, event)
+        return records
+
+
+def _keep_status(database: sqlite3.Connection, run: str, at: float, event: Event) -> None:
+    if isinstance(event, RunStarted):
+        database.execute(
+            "UPDATE runs SET status = ?, started = coalesce(started, ?), ended = NULL WHERE run = ?",
+            (_RUNNING, at, run),
+        )
+    elif isinstance(event, RunEnded):
+        database.execute("UPDATE runs SET status = ?, ended = ? WHERE run = ?", (event.status, at, run))
+
+
+def _fence(database: sqlite3.Connection, run: str) -> int:
+    row = database.execute("SELECT fence FROM runs WHERE run = ?", (run,)).fetchone()
+    if row is None:
+        raise _unknown(run)
+    return int(row[0])
+
+
+def _dump(event: Event) -> str:
+    return json.dumps(encode(event), separators=(",", ":"))
+
+
+def _record(row: tuple[Any, ...]) -> Record:
+    seq, at, owner, fence, data = row
+    try:
+        return Record(seq, at, owner, fence, decode(json.loads(data)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"the journal's record {seq} cannot be read: {error}", cure="a newer Runner may have written it"
+        ) from error
+
+
+def _unknown(run: str) -> UsageError:
+    return UsageError(f"there is no run {run!r}", cure="runner ps lists the runs")
