@@ -31,7 +31,7 @@ def plan_of(args: argparse.Namespace) -> tuple[LoadedWorkflow, Plan]:
 
 
 def pairs(items: list[str]) -> dict[str, str]:
-    """Return ``NAME=VALUE`` items as a mapping; raises ``UsageError`` for one without ``=`` or given twice."""
+    """Return ``NAME=VALUE`` items as a mapping; raises ``UsageError`` for one without ``=`` or twice."""
     found: dict[str, str] = {}
     for item in items:
         name, equals, value = item.partition("=")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from conftest import ENGINES, Done, make_command, need
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SHELL = {
     "reads_password_hashes": "grep -q '^root:[^*!x]' /etc/shadow && echo ESCAPED || echo HELD",

@@ -8,7 +8,8 @@ with open(source, newline="") as lines:  # noqa: PTH123
     rows = list(csv.DictReader(lines))
 most = max(float(row["rain"]) for row in rows) or 1.0
 parts = [
-    '<svg xmlns="http://www.w3.org/2000/svg" width="640" height="260" font-family="sans-serif" font-size="11">'
+    '<svg xmlns="http://www.w3.org/2000/svg" width="640" height="260"',
+    ' font-family="sans-serif" font-size="11">',
 ]
 for index, row in enumerate(rows):
     x = 20 + index * 50

@@ -33,7 +33,7 @@ def become_root():
 
 
 def read_its_keeper():
-    os.listdir("/proc/1/fd")
+    list(os.scandir("/proc/1/fd"))
 
 
 def talk_to_the_engine():
