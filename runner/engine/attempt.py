@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from runner.engine.outputs import OUTPUT_FILE, read_outputs
-from runner.engine.pump import Pump, mask_text
+from runner.engine.pump import Pump
 from runner.errors import PolicyDenied, SandboxError
 from runner.events import ArtifactKept, AttemptEnded
 from runner.sandbox.base import Exit, Message, SecretValue
@@ -51,6 +52,7 @@ class Attempt:
         self._live: Sandbox | None = None
         self._stopped = ""
         self._detail = ""
+        self._masker: MaskerPort = work.stores.masker([])
 
     @property
     def _stores(self) -> Stores:
@@ -59,6 +61,8 @@ class Attempt:
     def stop(self, reason: str, detail: str, *, grace: float | None = None) -> None:
         """End the attempt for ``reason``; the first reason stands, a later call may shorten the grace."""
         with self._lock:
+            if self._stopped and grace is None:
+                return
             if not self._stopped:
                 self._stopped, self._detail = reason, detail
             live = self._live
@@ -70,15 +74,16 @@ class Attempt:
         try:
             secrets = self._open_secrets()
         except PolicyDenied as error:
-            return self._ended(None, "denied", mask_text(self._masker(), str(error)))
+            return self._ended(None, "denied", str(error))
         except SandboxError as error:
-            return self._ended(None, "infra", mask_text(self._masker(), str(error)))
+            return self._ended(None, "infra", str(error))
+        self._masker = self._stores.masker([one.reveal() for one in list(self._work.opened.values())])
         try:
             return self._run_sandboxed(secrets)
         except SandboxError as error:
             if self._stopped:
                 return self._ended(None, self._stopped, self._detail)
-            return self._ended(None, "infra", mask_text(self._masker(), str(error)))
+            return self._ended(None, "infra", str(error))
         finally:
             shutil.rmtree(self._task.spec.directory, ignore_errors=True)
 
@@ -89,9 +94,6 @@ class Attempt:
             self._work.opened[use.secret] = secret
             values.append(SecretValue(use.name, secret.reveal(), use.as_env))
         return tuple(values)
-
-    def _masker(self) -> MaskerPort:
-        return self._stores.masker(list(self._work.opened.values()))
 
     def _run_sandboxed(self, secrets: tuple[SecretValue, ...]) -> AttemptEnded:
         sandbox = self._task.sandbox()
@@ -106,7 +108,8 @@ class Attempt:
         finally:
             with self._lock:
                 self._live = None
-            sandbox.destroy()
+            with suppress(SandboxError):  # the verdict stands; what remains carries our labels and is reaped
+                sandbox.destroy()
 
     def _go_live(self, sandbox: Sandbox) -> None:
         with self._lock:
@@ -134,7 +137,7 @@ class Attempt:
         log = self._stores.logs.open(step.id, self._task.number, step.limits.log)
 
         def write(stream: str, data: bytes) -> None:
-            log.write(stream, data)
+            log.write(data)
             self._observer.output(step.id, self._task.number, stream, data)
 
         def full() -> None:
@@ -154,17 +157,19 @@ class Attempt:
                 outputs, lines = read_outputs(file.path)
                 bad += lines
             else:
-                kept.append(ArtifactKept(self._mask(file.name), *self._stores.artifacts.keep(file.path)))
+                kept.append(
+                    ArtifactKept(self._masker.mask_text(file.name), *self._stores.artifacts.keep(file.path))
+                )
         reason, detail = self._verdict(exited, {file.name for file in collection.files})
         return AttemptEnded(
             self._task.step.id,
             self._task.number,
             exit_code=exited.code,
             reason=reason,
-            detail=self._mask(detail),
-            outputs={key: self._mask(value) for key, value in outputs.items()},
+            detail=self._masker.mask_text(detail),
+            outputs={key: self._masker.mask_text(value) for key, value in outputs.items()},
             artifacts=tuple(kept),
-            refused=tuple(map(self._mask, bad)),
+            refused=tuple(map(self._masker.mask_text, bad)),
         )
 
     def _verdict(self, exited: Exit, names: set[str]) -> tuple[str | None, str]:
@@ -177,10 +182,8 @@ class Attempt:
             return "exit", f"promised file {', '.join(missing)} was not written"
         return None, exited.detail
 
-    def _mask(self, text: str) -> str:
-        return mask_text(self._masker(), text)
-
     def _ended(self, code: int | None, reason: str, detail: str) -> AttemptEnded:
+        detail = self._masker.mask_text(detail)
         return AttemptEnded(
             self._task.step.id, self._task.number, exit_code=code, reason=reason, detail=detail
         )

@@ -67,11 +67,9 @@ def decide(plan: Plan, run: Run, now: float, free: int = UNBOUNDED) -> list[Comm
         return []
     commands: list[Command] = [_judge(plan, run, name, now) for name in _ordered(run, run.undecided)]
     commands += [Settle(name, *_cancelled(run)) for name in _ordered(run, _condemned(plan, run))]
-    condemned = {command.step for command in commands if isinstance(command, Settle)}
-    commands += _begin(plan, run, now, free, condemned)
-    if not commands and run.all_settled:
-        return [Finish(*_outcome(run))]
-    return commands
+    if commands:
+        return commands  # what has ended may forbid what would begin
+    return [Finish(*_outcome(run))] if run.all_settled else list(_begin(plan, run, now, free))
 
 
 def next_time(run: Run) -> float | None:
@@ -117,9 +115,9 @@ def _cancelled(run: Run) -> tuple[str, str, str]:
     return "cancelled", "cancelled", detail
 
 
-def _begin(plan: Plan, run: Run, now: float, free: int, condemned: set[str]) -> Iterator[Command]:
+def _begin(plan: Plan, run: Run, now: float, free: int) -> Iterator[Command]:
     legs: dict[str, int] = {}
-    for name in _ordered(run, (run.ready | run.paused) - condemned):
+    for name in _ordered(run, run.ready | run.paused):
         if free <= 0:
             return
         step = plan.steps[name]

@@ -1,0 +1,551 @@
+"""Driving runs in lanes, over a fake engine that runs Python functions as steps."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.clock import Cancellation, SystemClock
+from runner.engine.executor import execute
+from runner.engine.outputs import parse_outputs
+from runner.engine.ports import Stores, Work
+from runner.engine.report import exit_code, run_object
+from runner.engine.run import Run
+from runner.errors import ImageMissing, PolicyDenied, SandboxError, StoreError
+from runner.events import AttemptEnded, AttemptStarted, Event, Record, RunCreated, SecretOpened
+from runner.planning.plan import ImageRef, Input, Plan, PlannedStep, Retry, SecretUse
+from runner.sandbox.base import (
+    Capabilities,
+    Chunk,
+    Collected,
+    Collection,
+    Exit,
+    Image,
+    Limits,
+    Message,
+    Sandbox,
+    SandboxSpec,
+)
+from runner.vault.mask import Masker
+from runner.vault.secret import Secret
+
+LIMITS = Limits(1 << 28, 1.0, 64, 1024, 1 << 20, 1 << 20, 1 << 20, 1 << 20, 1 << 20)
+
+
+class Inside:
+    """What a scripted step sees: its message, its output folder, and whether it was told to stop."""
+
+    def __init__(self, message: Message, out: Path, stopped: threading.Event) -> None:
+        self.message, self.out, self.stopped = message, out, stopped
+        self.written: list[Chunk] = []
+
+    def print(self, data: bytes, stream: str = "stdout") -> None:
+        self.written.append(Chunk(stream, data))
+
+
+Script = Callable[[Inside], int | Exit]
+
+
+class ScriptedSandbox:
+    """Runs one function between ``start`` and the end of ``logs``."""
+
+    def __init__(self, driver: ScriptedDriver, spec: SandboxSpec) -> None:
+        self.driver, self.spec = driver, spec
+        self.stopped = threading.Event()
+        self.out = spec.directory / "out"
+        self.out.mkdir()
+        self.exit = Exit(None, "infra", "never ran")
+
+    def start(self, message: Message) -> None:
+        if self.spec.step in self.driver.lost:
+            self.driver.lost.discard(self.spec.step)
+            raise SandboxError("the sandbox is lost")
+        self.inside = Inside(message, self.out, self.stopped)
+        self.driver.began(self.spec)
+
+    def logs(self) -> Iterator[Chunk]:
+        result = self.driver.scripts.get(self.spec.step, lambda _: 0)(self.inside)
+        yield from self.inside.written
+        self.exit = result if isinstance(result, Exit) else Exit(result, "exit" if result else None)
+
+    def wait(self) -> Exit:
+        self.driver.ended(self.spec)
+        return self.exit
+
+    def stop(self, *, grace: float) -> None:
+        self.driver.stops.append((self.spec.step, grace))
+        self.stopped.set()
+
+    def collect(self, patterns: Sequence[str]) -> Collection:
+        files = [path for path in sorted(self.out.iterdir()) if path.name in patterns]
+        return Collection(
+            tuple(Collected(one.name, one, one.stat().st_size) for one in files), ("odd: a link",)
+        )
+
+    def destroy(self) -> None:
+        self.driver.alive.discard(self)
+
+
+class ScriptedDriver:
+    """Makes scripted sandboxes and counts what lives, what runs and what was made."""
+
+    name = "scripted"
+
+    def __init__(self, *, parks: bool = False, **scripts: Script) -> None:
+        self.parks = parks
+        self.scripts = scripts
+        self.alive: set[ScriptedSandbox] = set()
+        self.made: list[SandboxSpec] = []
+        self.lost: set[str] = set()
+        self.stops: list[tuple[str, float]] = []
+        self.running: set[str] = set()
+        self.most = 0
+        self.lanes: list[tuple[str, int]] = []
+
+    def check(self) -> Capabilities:
+        return Capabilities(self.name, "1")
+
+    def create(self, spec: SandboxSpec) -> Sandbox:
+        sandbox = ScriptedSandbox(self, spec)
+        self.alive.add(sandbox)
+        self.made.append(spec)
+        return sandbox
+
+    def began(self, spec: SandboxSpec) -> None:
+        self.running.add(spec.step)
+        self.most = max(self.most, len(self.running))
+        self.lanes.append((spec.step, spec.lane))
+
+    def ended(self, spec: SandboxSpec) -> None:
+        self.running.discard(spec.step)
+
+    def reap(self, live_runs: frozenset[str]) -> tuple[str, ...]:
+        return tuple(live_runs)
+
+    def close(self) -> None:
+        assert not self.alive
+
+
+@dataclass
+class MemoryStores:
+    """A journal, artifacts, logs and secrets in memory; ``fail_after`` breaks the journal after so many events."""
+
+    folder: Path
+    records: list[Record] = field(default_factory=list)
+    logs: dict[tuple[str, int], bytearray] = field(default_factory=dict)
+    values: dict[str, bytes] = field(default_factory=dict)
+    fail_after: int = 10**9
+
+    def append(self, events: Sequence[Event]) -> Sequence[Record]:
+        if len(self.records) >= self.fail_after:
+            raise StoreError("the disk is full")
+        start = len(self.records) + 1
+        new = [Record(start + place, time.time(), "me", 1, event) for place, event in enumerate(events)]
+        self.records += new
+        return new
+
+    def keep(self, path: Path) -> tuple[str, int]:
+        data = path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        self.path(digest).write_bytes(data)
+        return digest, len(data)
+
+    def path(self, sha256: str) -> Path:
+        return self.folder / sha256
+
+    def stores(self) -> Stores:
+        return Stores(self, self, MemoryLogs(self.logs), MemorySecrets(self.values), Masker)
+
+
+@dataclass
+class MemoryLogs:
+    """Logs as byte arrays."""
+
+    logs: dict[tuple[str, int], bytearray]
+
+    def open(self, step: str, attempt: int, limit: int) -> MemoryLog:
+        assert limit
+        return MemoryLog(self.logs.setdefault((step, attempt), bytearray()))
+
+
+@dataclass
+class MemoryLog:
+    """One log."""
+
+    data: bytearray
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class MemorySecrets:
+    """Secrets in a dict; others are not bound."""
+
+    values: dict[str, bytes]
+
+    def open(self, name: str) -> Secret:
+        if name not in self.values:
+            raise PolicyDenied(f"{name} is not bound for this workflow")
+        return Secret(name, self.values[name])
+
+
+@dataclass
+class Images:
+    """Every profile but ``absent`` is there."""
+
+    def find(self, ref: ImageRef) -> Image:
+        if ref.name == "absent":
+            raise ImageMissing("there is no image absent")
+        return Image(ref.name, "sha256:0")
+
+
+@dataclass
+class Seen:
+    """An observer that remembers; ``error`` is raised by every output."""
+
+    events: list[Event] = field(default_factory=list)
+    output_bytes: bytes = b""
+    error: Exception | None = None
+
+    def event(self, record: Record) -> None:
+        self.events.append(record.event)
+
+    def output(self, step: str, attempt: int, stream: str, data: bytes) -> None:
+        assert step
+        assert attempt
+        assert stream
+        if self.error:
+            raise self.error
+        self.output_bytes += data
+
+
+def step(name: str, *needs: str, **more: Any) -> PlannedStep:
+    fields: dict[str, Any] = {
+        "id": name,
+        "step": name,
+        "needs": needs,
+        "image": ImageRef("profile", "minimal"),
+        "argv": ("true",),
+        "env": {},
+        "condition": "",
+        "mounts": (),
+        "limits": LIMITS,
+        "inputs": (),
+        "outputs": (),
+        "secrets": (),
+        "timeout": 60.0,
+        "grace": 1.0,
+        "retry": Retry(),
+        "effects": "none",
+    }
+    return PlannedStep(**{**fields, **more})
+
+
+@dataclass
+class Bench:
+    """One run on a fresh table."""
+
+    folder: Path
+    stores: MemoryStores
+    observer: Seen = field(default_factory=Seen)
+    cancellation: Cancellation = field(default_factory=Cancellation)
+    abandonment: Cancellation = field(default_factory=Cancellation)
+    driver: ScriptedDriver = field(default_factory=ScriptedDriver)
+
+    def run(self, driver: ScriptedDriver, *steps: PlannedStep, lanes: int = 4) -> Run:
+        self.driver = driver
+        plan = Plan("w", "w.yaml", "staging", "d", "p", "", "", {}, {one.id: one for one in steps})
+        if not self.stores.records:
+            self.stores.append([RunCreated("w", "staging", driver.name, "d", "p")])
+        work = Work(
+            run="r1",
+            plan=plan,
+            driver=driver,
+            images=Images(),
+            stores=self.stores.stores(),
+            observer=self.observer,
+            clock=SystemClock(),
+            cancellation=self.cancellation,
+            abandonment=self.abandonment,
+            folder=self.folder,
+            lanes=lanes,
+        )
+        return execute(work, list(self.stores.records))
+
+    def events(self, kind: type) -> list[Any]:
+        return [record.event for record in self.stores.records if isinstance(record.event, kind)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    table = Bench(tmp_path / "run", MemoryStores(kept))
+    yield table
+    assert not table.driver.alive
+    assert not table.folder.exists()
+    assert not [one.name for one in threading.enumerate() if one.name.startswith(("lane-", "park-"))]
+
+
+def test_a_result_travels_from_step_to_step_and_every_act_is_recorded_before_it(bench: Bench) -> None:
+    def write(inside: Inside) -> int:
+        assert bench.stores.records[-1].event == AttemptStarted("a", 1)
+        (inside.out / "rows.csv").write_text("1,2\n")
+        (inside.out / ".runner-output").write_text("rows=1\nbad line\nnote<<END\ntwo\nlines\nEND\n")
+        return 0
+
+    def read(inside: Inside) -> int:
+        assert inside.message.inputs["rows.csv"].read_text() == "1,2\n"
+        assert inside.message.env["ROWS"] == "1 of two\nlines"
+        assert inside.message.env["HOME"] == "/work"
+        return 0
+
+    run = bench.run(
+        ScriptedDriver(a=write, b=read),
+        step("a", outputs=("rows.csv",)),
+        step(
+            "b",
+            "a",
+            inputs=(Input("rows.csv", "a", "rows.csv"),),
+            env={"ROWS": "${{ steps.a.outputs.rows }} of ${{ steps.a.outputs.note }}"},
+        ),
+    )
+    assert run.status == "succeeded", run.steps
+    ended = bench.events(AttemptEnded)[0]
+    assert [one.name for one in ended.artifacts] == ["rows.csv"]
+    assert ended.refused == ("odd: a link", "line 2 of $RUNNER_OUTPUT is no key=value: 'bad line'")
+    assert [type(event) for event in bench.observer.events] == [
+        type(record.event) for record in bench.stores.records[1:]
+    ]
+
+
+def test_steps_without_needs_run_together_but_never_more_than_lanes(bench: Bench) -> None:
+    def slow(_: Inside) -> int:
+        time.sleep(0.05)
+        return 0
+
+    names = [f"s{number}" for number in range(6)]
+    driver = ScriptedDriver(**dict.fromkeys(names, slow))
+    assert bench.run(driver, *map(step, names), lanes=2).status == "succeeded"
+    assert driver.most == 2
+    assert {lane for _, lane in driver.lanes} == {0, 1}
+
+
+def test_a_secret_reaches_the_step_and_nothing_else(bench: Bench) -> None:
+    bench.stores.values["token"] = b"hunter2-hunter2"
+
+    def leak(inside: Inside) -> int:
+        (secret,) = inside.message.secrets
+        assert (secret.name, secret.value, secret.as_env) == ("TOKEN", b"hunter2-hunter2", True)
+        inside.print(b"it is hunter2-")
+        inside.print(b"hunter2!\n")
+        (inside.out / ".runner-output").write_text("leak=hunter2-hunter2\n")
+        return 1
+
+    bench.run(ScriptedDriver(a=leak), step("a", secrets=(SecretUse("TOKEN", "token", as_env=True),)))
+    assert bytes(bench.stores.logs["a", 1]) == b"it is ***!\n" == bench.observer.output_bytes
+    assert "hunter2" not in repr(bench.stores.records)
+    assert bench.events(SecretOpened) == [SecretOpened("a", 1, "token")]
+
+
+def test_a_secret_that_is_not_bound_denies_the_step(bench: Bench) -> None:
+    run = bench.run(ScriptedDriver(), step("a", secrets=(SecretUse("T", "token"),)))
+    assert run.steps["a"].reason == "denied"
+    assert exit_code(run) == 3
+    assert not bench.driver.made
+
+
+def test_a_lost_sandbox_is_tried_again_when_the_step_asks_for_it(bench: Bench) -> None:
+    driver = ScriptedDriver()
+    driver.lost = {"a", "b"}
+    retry = Retry(max_attempts=2, backoff=0.05, on=("infra",))
+    run = bench.run(driver, step("a", retry=retry), step("b"))
+    assert run_object(run)["steps"]["a"]["attempts"] == 2
+    assert [run.steps[name].status for name in "ab"] == ["succeeded", "failed"]
+    assert exit_code(run) == 4
+
+
+def test_the_idempotency_key_is_the_same_in_every_attempt(bench: Bench) -> None:
+    keys: list[str] = []
+
+    def fail(inside: Inside) -> int:
+        keys.append(inside.message.env["RUNNER_IDEMPOTENCY_KEY"])
+        return 75
+
+    retry = Retry(max_attempts=3, backoff=0.01, on=(75,))
+    bench.run(ScriptedDriver(a=fail), step("a", retry=retry, effects="write", idempotent=True))
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+
+
+def test_too_much_log_stops_the_step_and_keeps_what_fitted(bench: Bench) -> None:
+    def flood(inside: Inside) -> int:
+        inside.print(b"x" * (LIMITS.log - 1))
+        inside.print(b"yyy")
+        inside.print(b"zzz")
+        return 0
+
+    run = bench.run(ScriptedDriver(a=flood), step("a"))
+    assert run.steps["a"].reason == "log-limit"
+    assert bench.stores.logs["a", 1].endswith(b"xy")
+    assert bench.driver.stops == [("a", 0)]
+
+
+def test_a_promised_file_that_was_not_written_fails_the_step_and_keeps_the_others(bench: Bench) -> None:
+    def half(inside: Inside) -> int:
+        (inside.out / "one").write_text("1")
+        return 0
+
+    run = bench.run(ScriptedDriver(a=half), step("a", outputs=("one", "two", "*.csv")))
+    assert run.steps["a"].reason == "exit"
+    assert run.steps["a"].detail == "promised file two was not written"
+    assert [one.name for one in bench.events(AttemptEnded)[0].artifacts] == ["one"]
+
+
+def test_a_file_that_no_step_left_is_named(bench: Bench) -> None:
+    run = bench.run(
+        ScriptedDriver(a=lambda _: 1),
+        step("a", continue_on_error=True),
+        step("b", "a", inputs=(Input("x", "a", "x.csv"),)),
+    )
+    assert (run.steps["b"].reason, run.steps["b"].detail) == ("dependency", "a did not leave x.csv")
+
+
+def test_cancelling_stops_what_runs_with_its_grace_and_still_runs_the_final_steps(bench: Bench) -> None:
+    def hang(inside: Inside) -> int:
+        bench.cancellation.cancel("SIGINT")
+        assert inside.stopped.wait(10)
+        return 143
+
+    began = time.monotonic()
+    run = bench.run(ScriptedDriver(a=hang), step("a"), step("b", "a"), step("end", final=True))
+    assert time.monotonic() - began < 5
+    assert [state.status for state in run.steps.values()] == ["cancelled", "cancelled", "succeeded"]
+    assert bench.driver.stops == [("a", 1.0)]
+    assert exit_code(run) == 130
+
+
+def test_abandoning_stops_the_final_steps_at_once(bench: Bench) -> None:
+    def hang(inside: Inside) -> int:
+        bench.cancellation.cancel("SIGINT")
+        bench.abandonment.cancel("SIGINT again")
+        assert inside.stopped.wait(10)
+        return 137
+
+    run = bench.run(ScriptedDriver(end=hang), step("a"), step("end", final=True))
+    assert [state.status for state in run.steps.values()] == ["succeeded", "cancelled"]
+    assert ("end", 0) in bench.driver.stops
+
+
+def test_output_that_nobody_reads_any_more_cancels_the_run(bench: Bench) -> None:
+    def hang(inside: Inside) -> int:
+        inside.print(b"hello\n")
+        return 0
+
+    bench.observer.error = BrokenPipeError()
+    run = bench.run(ScriptedDriver(a=hang), step("a"), step("b", "a"))
+    assert run.status == "cancelled"
+
+
+def test_an_observer_that_breaks_does_not_fail_the_run(bench: Bench) -> None:
+    def speak(inside: Inside) -> int:
+        inside.print(b"hello\n")
+        return 0
+
+    bench.observer.error = ValueError("a bug")
+    assert bench.run(ScriptedDriver(a=speak), step("a")).status == "succeeded"
+    assert bytes(bench.stores.logs["a", 1]) == b"hello\n"
+
+
+def test_a_journal_that_fails_ends_everything_and_says_so(bench: Bench) -> None:
+    def hang(inside: Inside) -> int:
+        inside.stopped.wait(10)
+        return 137
+
+    bench.stores.fail_after = 4
+    began = time.monotonic()
+    with pytest.raises(StoreError):
+        bench.run(ScriptedDriver(b=hang), step("a"), step("b"))
+    assert time.monotonic() - began < 5
+
+
+def test_a_missing_image_ends_the_run_before_anything_is_made(bench: Bench) -> None:
+    with pytest.raises(ImageMissing):
+        bench.run(ScriptedDriver(), step("a", image=ImageRef("profile", "absent")))
+    assert not bench.driver.made
+
+
+def test_parked_sandboxes_are_used_once_and_none_is_left(bench: Bench) -> None:
+    names = [f"s{number}" for number in range(8)]
+    steps = [step(name, *names[max(0, place - 1) : place]) for place, name in enumerate(names)]
+    driver = ScriptedDriver(parks=True, **dict.fromkeys(names, lambda _: time.sleep(0.01) or 0))
+    assert bench.run(driver, *steps).status == "succeeded"
+    assert sorted(spec.step for spec in driver.made) == names
+    assert {lane for _, lane in driver.lanes} == {0}
+
+
+def test_a_sandbox_parked_for_a_step_that_does_not_run_is_destroyed(bench: Bench) -> None:
+    driver = ScriptedDriver(parks=True, a=lambda _: time.sleep(0.05) or 1)
+    assert bench.run(driver, step("a"), step("b", "a")).status == "failed"
+    assert [spec.step for spec in driver.made] == ["a", "b"]
+
+
+def test_parking_with_many_lanes_runs_every_step_once(bench: Bench) -> None:
+    names = [f"s{number}" for number in range(12)]
+    driver = ScriptedDriver(parks=True, **{name: lambda _: time.sleep(0.005) or 0 for name in names})
+    steps = [step(name, *([names[place - 3]] if place > 2 else [])) for place, name in enumerate(names)]
+    assert bench.run(driver, *steps, lanes=3).status == "succeeded"
+    assert sorted(name for name, _ in driver.lanes) == sorted(names)
+
+
+def test_an_attempt_that_a_dead_runner_left_behind_is_an_infra_error(bench: Bench) -> None:
+    bench.stores.append([RunCreated("w", "staging", "scripted", "d", "p"), AttemptStarted("a", 1)])
+    run = bench.run(ScriptedDriver(), step("a", retry=Retry(max_attempts=2, backoff=0.01)))
+    assert run.status == "succeeded"
+    assert run.steps["a"].attempts == 2
+
+
+def test_output_values_are_read_line_by_line_and_bad_lines_are_named() -> None:
+    values, bad = parse_outputs("a=1\nb=x=y\nc<<E\n1\n2\nE\n\n=no\n9=no\nd<<E\nopen\n")
+    assert values == {"a": "1", "b": "x=y", "c": "1\n2"}
+    assert [line.split(":")[0] for line in bad] == [
+        f"line {number} of $RUNNER_OUTPUT is no key=value" for number in (8, 9, 10, 11)
+    ]
+
+
+def test_the_run_object_has_the_fields_of_the_contract(bench: Bench) -> None:
+    run = bench.run(ScriptedDriver(a=lambda _: 3), step("a"))
+    report = run_object(run)
+    assert list(report) == [
+        "run",
+        "workflow",
+        "mode",
+        "engine",
+        "definition",
+        "plan",
+        "status",
+        "warnings",
+        "unenforced",
+        "steps",
+        "rollback",
+    ]
+    assert {**report["steps"]["a"], "started": 0, "ended": 0} == {
+        "status": "failed",
+        "attempts": 1,
+        "exit_code": 3,
+        "reason": "exit",
+        "started": 0,
+        "ended": 0,
+    }
+    assert report["steps"]["a"]["started"].endswith("Z")
