@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from runner.errors import StoreError, UsageError
 from runner.store.layout import Layout
-from runner.vault.files import own_folder, storing, sync_folder
+from runner.vault.files import open_regular, own_folder, storing, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _BUFFER = 1 << 20
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -153,11 +152,10 @@ def _syncing(stream: BinaryIO) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    with open(os.open(path, _READ), "rb", buffering=0) as stream:  # noqa: PTH123 - a descriptor
-        found = os.fstat(stream.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-            raise StoreError(f"{path.name} is not a regular file with one name", cure="keep plain files only")
+def _opened(path: Path, *, single: bool = True) -> Iterator[BinaryIO]:
+    with open_regular(path) as stream:
+        if single and os.fstat(stream.fileno()).st_nlink != 1:
+            raise StoreError(f"{path.name} has several names (hard links)", cure="keep plain files only")
         yield stream
 
 
@@ -175,7 +173,7 @@ def _refuse_taken(dest: Path) -> None:
 
 def _copy_checked(source: Path, target: Path, sha256: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _opened(source) as stream, target.open("xb") as copy:
+    with _opened(source, single=False) as stream, target.open("xb") as copy:
         if _hash(stream, copy)[0] != sha256:
             raise StoreError(f"result {sha256[:12]} is damaged in the state folder", cure="run it again")
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 import threading
 import time
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from runner.vault.files import own_folder, storing
+from runner.vault.files import open_regular, own_folder, store_error, storing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 16
 _POLL = 0.1  # seconds between looks at a growing log
 _TAIL = 1 << 20  # bytes looked at for the last lines
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class LogWriter:
@@ -48,9 +46,14 @@ class LogWriter:
             return not self.over
 
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
+        """Make the log durable and close it; a second call does nothing."""
         with self._lock:
-            if self._descriptor >= 0:
+            if self._descriptor < 0:
+                return
+            try:
+                with storing(self._path):
+                    os.fdatasync(self._descriptor)
+            finally:
                 os.close(self._descriptor)
                 self._descriptor = -1
 
@@ -98,13 +101,8 @@ def tail(path: Path, lines: int) -> list[bytes]:
 
 def _open(path: Path) -> BinaryIO | None:
     try:
-        descriptor = os.open(path, _READ)
+        return open_regular(path)
     except FileNotFoundError:
         return None
-    except OSError:
-        with storing(path):
-            raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        return None
-    return open(descriptor, "rb", buffering=0)  # noqa: PTH123 - a descriptor; the caller closes it
+    except OSError as error:
+        raise store_error(error, path) from error

@@ -84,6 +84,7 @@ def _json(text: str) -> Iterator[str]:
 
 def _xml(text: str) -> Iterator[str]:
     yield escape(text)
+    yield escape(text, {'"': "&quot;"})
     yield escape(text, _QUOTES)
     yield escape(text, _NUMBERED)
     yield escape(text, {"'": "&#x27;", '"': "&quot;"})

@@ -7,7 +7,7 @@ import errno
 import os
 import secrets
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from runner.errors import StoreError
 
@@ -34,7 +34,7 @@ def store_error(error: OSError, path: Path) -> StoreError:
         )
     if error.errno in _SYMLINK:
         return StoreError(
-            f"{path} is a symbolic link or not a folder, which Runner never makes there",
+            f"{path} is a symbolic link or of the wrong kind, which Runner never makes there",
             cure="look at who put it there, then remove it",
         )
     return StoreError(f"{path}: {error.strerror or error}")
@@ -83,19 +83,27 @@ def _refuse_strangers(found: os.stat_result, path: Path) -> None:
         )
 
 
+def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
+    """Open a regular file for reading, unbuffered; raises ``OSError`` (``ELOOP`` for any other kind)."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ELOOP, "not a regular file")
+    return open(descriptor, "rb", buffering=0)  # noqa: PTH123 - a descriptor, not a name
+
+
 def read_private(path: Path) -> bytes:
     """Return the content of our own 0600 file; raises ``FileNotFoundError`` and ``StoreError``."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        stream = open_regular(path)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise store_error(error, path) from error
-    with open(descriptor, "rb") as stream:  # noqa: PTH123 - a descriptor, not a name
-        found = os.fstat(descriptor)
+    with stream:
+        found = os.fstat(stream.fileno())
         _refuse_strangers(found, path)
-        if not stat.S_ISREG(found.st_mode):
-            raise store_error(OSError(errno.ELOOP, "not a file"), path)
         if found.st_mode & 0o077:
             raise StoreError(f"{path} can be read by others", cure=f"chmod 600 {path}")
         return stream.read()
