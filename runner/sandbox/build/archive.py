@@ -28,7 +28,7 @@ def architecture() -> str:
 class BuiltProfile:
     """A built root file system.
 
-    ``recipe`` and ``layer`` are hex SHA-256 (of the recipe, of the layer's tar); ``digest`` is ``sha256:…`` of
+    ``recipe`` and ``layer`` are hex SHA-256 (recipe, layer's tar); ``digest`` is ``sha256:…`` of
     the image configuration; ``packages`` maps names to versions.
     """
 

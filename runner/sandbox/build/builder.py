@@ -44,9 +44,8 @@ def build_profile(name: str, folder: Path, cache: Path, progress: Progress) -> B
     profile, recipe = load_profile(folder), recipe_digest(folder)
     with _locked(cache, recipe), _scratch(cache) as scratch:
         progress(f"building sandbox profile {name} from Debian packages")
-        entries, packages = _minimal(profile, scratch, progress)
-        if profile.base == "essential":
-            entries, packages = _essential(profile, scratch, progress)
+        source = _minimal if profile.base == "busybox" else _essential
+        entries, packages = source(profile, scratch, progress)
         tar = scratch / "layer.tar"
         digest = layer.write_layer(entries(), tar)
         built = BuiltProfile(name, recipe, architecture(), profile.path, digest, packages)
@@ -100,8 +99,6 @@ _Source = tuple["Callable[[], Iterator[layer.Entry]]", dict[str, str]]
 
 
 def _minimal(profile: Profile, scratch: Path, progress: Progress) -> _Source:
-    if profile.base != "busybox":
-        return lambda: iter(()), {}
     archives = debian.download(profile.packages, scratch, progress)
     packages = dict(sorted(map(debian.package_version, archives)))
     tars = [debian.contents(archive) for archive in archives]

@@ -45,19 +45,19 @@ def suite(lines: tuple[str, ...]) -> str:
 
 def bootstrap(profile: Profile, folder: Path, progress: Progress) -> Path:
     """Install Debian's essential packages and the profile's; return the root file system as a tar."""
+    need("mmdebstrap")
     lines, target = sources(), folder / "raw.tar"
     argv = ["mmdebstrap", "--variant=essential", f"--include={','.join(profile.packages)}"]
     if os.geteuid() == 0:
         argv.append("--mode=root")
-    for excluded in ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*"):
-        argv.append(f"--dpkgopt=path-exclude={excluded}")
+    argv += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "info", "locale")]
     argv += ['--aptopt=APT::Install-Recommends "false"', "--skip=check/qemu", suite(lines), str(target), "-"]
     run(argv, folder=folder, progress=progress, stdin="\n".join(lines) + "\n")
     return target
 
 
 def download(packages: tuple[str, ...], folder: Path, progress: Progress) -> list[Path]:
-    """Download ``packages`` into ``folder``: with the host's package lists, else with fresh ones of its own."""
+    """Download ``packages`` into ``folder``, with the host's package lists or else with fresh ones."""
     base = ["apt-get", "-q", "-o", "APT::Sandbox::User="]
     with suppress(SandboxError):
         run([*base, "download", *packages], folder=folder, progress=lambda _line: None)
