@@ -105,7 +105,7 @@ def unmount(folder: Path) -> bool:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove ``folder`` with all in it, folders that deny their owner too; nothing happens when it is gone."""
+    """Remove ``folder`` with all in it, even what denies its owner; nothing happens when it is gone."""
 
     def open_up(function: Callable[..., Any], path: str, info: tuple[Any, ...]) -> None:
         if isinstance(info[1], FileNotFoundError):

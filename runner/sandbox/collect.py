@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_MAX_REFUSED = 1000
 _GLOB = re.compile(r"[*?\[]")
 _KINDS = (
     (stat.S_ISLNK, "is a symbolic link"),
@@ -63,7 +64,7 @@ def collect_directory(out: Path, patterns: Sequence[str], caps: Caps, into: Path
 
 
 def matcher(pattern: str) -> re.Pattern[str]:
-    """Compile a glob: ``*`` and ``?`` stay within a folder, ``**`` does not, a final ``/`` means all below."""
+    """Compile a glob: ``*`` and ``?`` stay in a folder, ``**`` does not, a final ``/`` means all below."""
     wanted = pattern.removeprefix("./")
     wanted = wanted + "**" if wanted.endswith("/") else wanted
     rules = (("**/", r"(?:.*/)?"), ("**", r".*"), ("*", r"[^/]*"), ("?", r"[^/]"))
@@ -166,10 +167,16 @@ class _Walk:
                 return why
         if state.st_nlink != 1:
             return f"has {state.st_nlink} hard links"
+        return self._name_objection(path) or self._size_objection(state)
+
+    def _name_objection(self, path: str) -> str:
         if not path.isprintable() or "\\" in path:
             return "has a name with unprintable characters"
         if len(os.fsencode(path)) > self._caps.name:
             return f"has a name longer than {self._caps.name} bytes"
+        return ""
+
+    def _size_objection(self, state: os.stat_result) -> str:
         if len(self.files) >= self._caps.files:
             return f"is one more than the {self._caps.files} files that are kept"
         if self._taken + state.st_size > self._caps.size:
@@ -200,7 +207,7 @@ class _Walk:
         shown = os.fsencode(path).decode("utf-8", "backslashreplace")
         shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in shown)
         line = f"{shown[:200]}: {why}"
-        if len(self.refused) < self._caps.files and line not in self.refused[-1:]:
+        if len(self.refused) < _MAX_REFUSED and line not in self.refused[-1:]:
             self.refused.append(line)
 
 
@@ -213,7 +220,7 @@ def _move(parent: int, name: str, source: int, target: Path) -> None:
             raise
         _copy(source, target)
         return
-    there, here = os.stat(target, follow_symlinks=False), os.fstat(source)
+    there, here = target.lstat(), os.fstat(source)
     if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
         target.unlink()
         raise OSError(errno.ESTALE, "it changed while it was taken")
@@ -227,7 +234,7 @@ def _copy(source: int, target: Path) -> None:
     copy = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         while left > 0:
-            moved = os.sendfile(copy, source, None, min(left, 1 << 30))  # type: ignore[arg-type]
+            moved = os.sendfile(copy, source, None, min(left, 1 << 30))
             if moved == 0:
                 break
             left -= moved

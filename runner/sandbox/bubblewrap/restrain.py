@@ -1,0 +1,43 @@
+"""Limits that the kernel keeps per process and hands down: open files, cores, processes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import resource
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runner.sandbox.base import Limits
+
+
+_SETRESUID_SETRESGID = {"x86_64": (117, 119), "aarch64": (147, 149)}
+
+
+def become(uid: int) -> None:
+    """Give the calling *thread* alone the user and group ``uid``, for good; raises ``OSError``.
+
+    The C library's ``setresuid`` would change every thread of this process, the bare system call does not.
+    Without CAP_SYS_RESOURCE only a process of the same user may be limited, so the thread becomes that user.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    set_user, set_group = _SETRESUID_SETRESGID[platform.machine()]
+    for call in (set_group, set_user):
+        if libc.syscall(ctypes.c_long(call), *[ctypes.c_uint(uid)] * 3) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
+
+def set_process_limits(pid: int, limits: Limits, *, count_processes: bool) -> None:
+    """Limit the waiting PID 1 and all it will start; ``count_processes`` where no control group does.
+
+    Raises ``OSError``.
+    """
+    chosen = [(resource.RLIMIT_NOFILE, limits.files), (resource.RLIMIT_CORE, 0)]
+    if count_processes:
+        chosen.append((resource.RLIMIT_NPROC, limits.pids))
+    for kind, value in chosen:
+        hard = resource.prlimit(pid, kind)[1]
+        allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.prlimit(pid, kind, (allowed, allowed))
