@@ -7,8 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,7 +16,6 @@ from runner.engine.executor import execute
 from runner.engine.outputs import parse_outputs
 from runner.engine.ports import Stores, Work
 from runner.engine.report import exit_code, run_object
-from runner.engine.run import Run
 from runner.errors import ImageMissing, PolicyDenied, SandboxError, StoreError
 from runner.events import AttemptEnded, AttemptStarted, Event, Record, RunCreated, SecretOpened
 from runner.planning.plan import ImageRef, Input, Plan, PlannedStep, Retry, SecretUse
@@ -35,6 +33,11 @@ from runner.sandbox.base import (
 )
 from runner.vault.mask import Masker
 from runner.vault.secret import Secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from runner.engine.run import Run
 
 LIMITS = Limits(1 << 28, 1.0, 64, 1024, 1 << 20, 1 << 20, 1 << 20, 1 << 20, 1 << 20)
 
@@ -71,7 +74,7 @@ class ScriptedSandbox:
         self.driver.began(self.spec)
 
     def logs(self) -> Iterator[Chunk]:
-        result = self.driver.scripts.get(self.spec.step, lambda _: 0)(self.inside)
+        result = self.driver.scripts.get(self.spec.step, succeed)(self.inside)
         yield from self.inside.written
         self.exit = result if isinstance(result, Exit) else Exit(result, "exit" if result else None)
 
@@ -98,9 +101,9 @@ class ScriptedDriver:
 
     name = "scripted"
 
-    def __init__(self, *, parks: bool = False, **scripts: Script) -> None:
+    def __init__(self, scripts: dict[str, Script] | None = None, *, parks: bool = False) -> None:
         self.parks = parks
-        self.scripts = scripts
+        self.scripts = scripts or {}
         self.alive: set[ScriptedSandbox] = set()
         self.made: list[SandboxSpec] = []
         self.lost: set[str] = set()
@@ -230,6 +233,18 @@ class Seen:
         self.output_bytes += data
 
 
+def napping(seconds: float, code: int = 0) -> Script:
+    def nap(_: Inside) -> int:
+        time.sleep(seconds)
+        return code
+
+    return nap
+
+
+def succeed(_: Inside) -> int:
+    return 0
+
+
 def step(name: str, *needs: str, **more: Any) -> PlannedStep:
     fields: dict[str, Any] = {
         "id": name,
@@ -312,7 +327,7 @@ def test_a_result_travels_from_step_to_step_and_every_act_is_recorded_before_it(
         return 0
 
     run = bench.run(
-        ScriptedDriver(a=write, b=read),
+        ScriptedDriver({"a": write, "b": read}),
         step("a", outputs=("rows.csv",)),
         step(
             "b",
@@ -336,7 +351,7 @@ def test_steps_without_needs_run_together_but_never_more_than_lanes(bench: Bench
         return 0
 
     names = [f"s{number}" for number in range(6)]
-    driver = ScriptedDriver(**dict.fromkeys(names, slow))
+    driver = ScriptedDriver(dict.fromkeys(names, slow))
     assert bench.run(driver, *map(step, names), lanes=2).status == "succeeded"
     assert driver.most == 2
     assert {lane for _, lane in driver.lanes} == {0, 1}
@@ -353,7 +368,7 @@ def test_a_secret_reaches_the_step_and_nothing_else(bench: Bench) -> None:
         (inside.out / ".runner-output").write_text("leak=hunter2-hunter2\n")
         return 1
 
-    bench.run(ScriptedDriver(a=leak), step("a", secrets=(SecretUse("TOKEN", "token", as_env=True),)))
+    bench.run(ScriptedDriver({"a": leak}), step("a", secrets=(SecretUse("TOKEN", "token", as_env=True),)))
     assert bytes(bench.stores.logs["a", 1]) == b"it is ***!\n" == bench.observer.output_bytes
     assert "hunter2" not in repr(bench.stores.records)
     assert bench.events(SecretOpened) == [SecretOpened("a", 1, "token")]
@@ -384,7 +399,7 @@ def test_the_idempotency_key_is_the_same_in_every_attempt(bench: Bench) -> None:
         return 75
 
     retry = Retry(max_attempts=3, backoff=0.01, on=(75,))
-    bench.run(ScriptedDriver(a=fail), step("a", retry=retry, effects="write", idempotent=True))
+    bench.run(ScriptedDriver({"a": fail}), step("a", retry=retry, effects="write", idempotent=True))
     assert len(keys) == 3
     assert len(set(keys)) == 1
 
@@ -396,7 +411,7 @@ def test_too_much_log_stops_the_step_and_keeps_what_fitted(bench: Bench) -> None
         inside.print(b"zzz")
         return 0
 
-    run = bench.run(ScriptedDriver(a=flood), step("a"))
+    run = bench.run(ScriptedDriver({"a": flood}), step("a"))
     assert run.steps["a"].reason == "log-limit"
     assert bench.stores.logs["a", 1].endswith(b"xy")
     assert bench.driver.stops == [("a", 0)]
@@ -407,7 +422,7 @@ def test_a_promised_file_that_was_not_written_fails_the_step_and_keeps_the_other
         (inside.out / "one").write_text("1")
         return 0
 
-    run = bench.run(ScriptedDriver(a=half), step("a", outputs=("one", "two", "*.csv")))
+    run = bench.run(ScriptedDriver({"a": half}), step("a", outputs=("one", "two", "*.csv")))
     assert run.steps["a"].reason == "exit"
     assert run.steps["a"].detail == "promised file two was not written"
     assert [one.name for one in bench.events(AttemptEnded)[0].artifacts] == ["one"]
@@ -415,7 +430,7 @@ def test_a_promised_file_that_was_not_written_fails_the_step_and_keeps_the_other
 
 def test_a_file_that_no_step_left_is_named(bench: Bench) -> None:
     run = bench.run(
-        ScriptedDriver(a=lambda _: 1),
+        ScriptedDriver({"a": lambda _: 1}),
         step("a", continue_on_error=True),
         step("b", "a", inputs=(Input("x", "a", "x.csv"),)),
     )
@@ -429,7 +444,7 @@ def test_cancelling_stops_what_runs_with_its_grace_and_still_runs_the_final_step
         return 143
 
     began = time.monotonic()
-    run = bench.run(ScriptedDriver(a=hang), step("a"), step("b", "a"), step("end", final=True))
+    run = bench.run(ScriptedDriver({"a": hang}), step("a"), step("b", "a"), step("end", final=True))
     assert time.monotonic() - began < 5
     assert [state.status for state in run.steps.values()] == ["cancelled", "cancelled", "succeeded"]
     assert bench.driver.stops == [("a", 1.0)]
@@ -443,7 +458,7 @@ def test_abandoning_stops_the_final_steps_at_once(bench: Bench) -> None:
         assert inside.stopped.wait(10)
         return 137
 
-    run = bench.run(ScriptedDriver(end=hang), step("a"), step("end", final=True))
+    run = bench.run(ScriptedDriver({"end": hang}), step("a"), step("end", final=True))
     assert [state.status for state in run.steps.values()] == ["succeeded", "cancelled"]
     assert ("end", 0) in bench.driver.stops
 
@@ -454,7 +469,7 @@ def test_output_that_nobody_reads_any_more_cancels_the_run(bench: Bench) -> None
         return 0
 
     bench.observer.error = BrokenPipeError()
-    run = bench.run(ScriptedDriver(a=hang), step("a"), step("b", "a"))
+    run = bench.run(ScriptedDriver({"a": hang}), step("a"), step("b", "a"))
     assert run.status == "cancelled"
 
 
@@ -464,7 +479,7 @@ def test_an_observer_that_breaks_does_not_fail_the_run(bench: Bench) -> None:
         return 0
 
     bench.observer.error = ValueError("a bug")
-    assert bench.run(ScriptedDriver(a=speak), step("a")).status == "succeeded"
+    assert bench.run(ScriptedDriver({"a": speak}), step("a")).status == "succeeded"
     assert bytes(bench.stores.logs["a", 1]) == b"hello\n"
 
 
@@ -476,7 +491,7 @@ def test_a_journal_that_fails_ends_everything_and_says_so(bench: Bench) -> None:
     bench.stores.fail_after = 4
     began = time.monotonic()
     with pytest.raises(StoreError):
-        bench.run(ScriptedDriver(b=hang), step("a"), step("b"))
+        bench.run(ScriptedDriver({"b": hang}), step("a"), step("b"))
     assert time.monotonic() - began < 5
 
 
@@ -489,21 +504,21 @@ def test_a_missing_image_ends_the_run_before_anything_is_made(bench: Bench) -> N
 def test_parked_sandboxes_are_used_once_and_none_is_left(bench: Bench) -> None:
     names = [f"s{number}" for number in range(8)]
     steps = [step(name, *names[max(0, place - 1) : place]) for place, name in enumerate(names)]
-    driver = ScriptedDriver(parks=True, **dict.fromkeys(names, lambda _: time.sleep(0.01) or 0))
+    driver = ScriptedDriver(dict.fromkeys(names, napping(0.01)), parks=True)
     assert bench.run(driver, *steps).status == "succeeded"
     assert sorted(spec.step for spec in driver.made) == names
     assert {lane for _, lane in driver.lanes} == {0}
 
 
 def test_a_sandbox_parked_for_a_step_that_does_not_run_is_destroyed(bench: Bench) -> None:
-    driver = ScriptedDriver(parks=True, a=lambda _: time.sleep(0.05) or 1)
+    driver = ScriptedDriver({"a": napping(0.05, 1)}, parks=True)
     assert bench.run(driver, step("a"), step("b", "a")).status == "failed"
     assert [spec.step for spec in driver.made] == ["a", "b"]
 
 
 def test_parking_with_many_lanes_runs_every_step_once(bench: Bench) -> None:
     names = [f"s{number}" for number in range(12)]
-    driver = ScriptedDriver(parks=True, **{name: lambda _: time.sleep(0.005) or 0 for name in names})
+    driver = ScriptedDriver(dict.fromkeys(names, napping(0.005)), parks=True)
     steps = [step(name, *([names[place - 3]] if place > 2 else [])) for place, name in enumerate(names)]
     assert bench.run(driver, *steps, lanes=3).status == "succeeded"
     assert sorted(name for name, _ in driver.lanes) == sorted(names)
@@ -525,7 +540,7 @@ def test_output_values_are_read_line_by_line_and_bad_lines_are_named() -> None:
 
 
 def test_the_run_object_has_the_fields_of_the_contract(bench: Bench) -> None:
-    run = bench.run(ScriptedDriver(a=lambda _: 3), step("a"))
+    run = bench.run(ScriptedDriver({"a": lambda _: 3}), step("a"))
     report = run_object(run)
     assert list(report) == [
         "run",
