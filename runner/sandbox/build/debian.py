@@ -58,7 +58,7 @@ def bootstrap(profile: Profile, folder: Path, progress: Progress) -> Path:
 
 def download(packages: tuple[str, ...], folder: Path, progress: Progress) -> list[Path]:
     """Download ``packages`` into ``folder``, with the host's package lists or else with fresh ones."""
-    base = ["apt-get", "-q", "-o", "APT::Sandbox::User="]
+    base = ["apt-get", "-q", "-o", "APT::Sandbox::User=", "-o", "Acquire::Retries=1"]
     with suppress(SandboxError):
         run([*base, "download", *packages], folder=folder, progress=lambda _line: None)
         return sorted(folder.glob("*.deb"))
