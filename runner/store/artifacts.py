@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 import shutil
 import stat
 import threading
@@ -36,7 +35,7 @@ class Artifacts:
 
         Moved by rename on one file system, else copied; read once. Raises ``StoreError``.
         """
-        temporary = self._layout.objects / f"tmp.{secrets.token_hex(8)}"
+        temporary = self._layout.objects / f"tmp.{os.urandom(8).hex()}"
         try:
             with storing(path):
                 digest, size = self._take(path, temporary)
@@ -66,7 +65,7 @@ class Artifacts:
             raise UsageError("two results have the same name")
         dest = dest.absolute()
         _refuse_taken(dest)
-        temporary = dest.with_name(f".{dest.name}.{secrets.token_hex(6)}")
+        temporary = dest.with_name(f".{dest.name}.{os.urandom(6).hex()}")
         try:
             with storing(dest):
                 dest.parent.mkdir(parents=True, exist_ok=True)

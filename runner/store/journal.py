@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import socket
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -62,7 +60,7 @@ class Journal:
         """Open or make the database; raises ``StoreError`` when it is not usable."""
         self._database = Database(path)
         self._clock = clock
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._owner = f"{os.uname().nodename}:{os.getpid()}:{os.urandom(4).hex()}"
         self._lock = threading.Lock()
 
     def close(self) -> None:

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
-import secrets
 from typing import TYPE_CHECKING
 
 from runner.errors import UsageError
@@ -98,7 +98,7 @@ class Layout:
         with contextlib.suppress(FileNotFoundError):
             return read_private(path).decode()
         with contextlib.suppress(FileExistsError):
-            write_new(path, secrets.token_hex(8).encode())
+            write_new(path, os.urandom(8).hex().encode())
         return read_private(path).decode()
 
     def _home(self) -> Path:

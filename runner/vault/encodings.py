@@ -8,7 +8,6 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
-from xml.sax.saxutils import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
 MINIMUM = 4
 _ASCII = 0x80
 _WRAPS = (64, 76)
-_QUOTES = {'"': "&quot;", "'": "&apos;"}
-_NUMBERED = {'"': "&#34;", "'": "&#39;"}
 _HTML_IN_JSON = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
@@ -83,11 +80,10 @@ def _json(text: str) -> Iterator[str]:
 
 
 def _xml(text: str) -> Iterator[str]:
-    yield escape(text)
-    yield escape(text, {'"': "&quot;"})
-    yield escape(text, _QUOTES)
-    yield escape(text, _NUMBERED)
-    yield escape(text, {"'": "&#x27;", '"': "&quot;"})
+    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for double in ('"', "&quot;", "&#34;"):
+        for single in ("'", "&apos;", "&#39;", "&#x27;"):
+            yield plain.replace('"', double).replace("'", single)
 
 
 def _shell_bytes(value: bytes) -> Iterator[bytes]:
