@@ -137,7 +137,7 @@ class Attempt:
         log = self._stores.logs.open(step.id, self._task.number, step.limits.log)
 
         def write(stream: str, data: bytes) -> None:
-            log.write(data)
+            log.write(stream, data)
             self._observer.output(step.id, self._task.number, stream, data)
 
         def full() -> None:

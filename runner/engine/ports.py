@@ -38,8 +38,8 @@ class ArtifactsPort(Protocol):
 class LogWriterPort(Protocol):
     """One attempt's log, already masked."""
 
-    def write(self, data: bytes) -> object:
-        """Append bytes of either stream."""
+    def write(self, stream: str, data: bytes) -> object:
+        """Append bytes of ``stdout`` or ``stderr``."""
         ...
 
     def close(self) -> None:

@@ -184,7 +184,8 @@ class MemoryLog:
 
     data: bytearray
 
-    def write(self, data: bytes) -> None:
+    def write(self, stream: str, data: bytes) -> None:
+        assert stream in {"stdout", "stderr"}
         self.data += data
 
     def close(self) -> None:
