@@ -1,0 +1,299 @@
+"""A fake engine that runs Python functions as steps, stores in memory, and a bench to drive runs on."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from runner.clock import Cancellation, SystemClock
+from runner.engine.executor import execute
+from runner.engine.ports import Stores, Work
+from runner.errors import ImageMissing, PolicyDenied, SandboxError, StoreError
+from runner.events import Event, Record, RunCreated
+from runner.planning.plan import ImageRef, Plan, PlannedStep, Retry
+from runner.sandbox.base import (
+    Capabilities,
+    Chunk,
+    Collected,
+    Collection,
+    Exit,
+    Image,
+    Limits,
+    Message,
+    Sandbox,
+    SandboxSpec,
+)
+from runner.vault.mask import Masker
+from runner.vault.secret import Secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from runner.engine.run import Run
+
+LIMITS = Limits(1 << 28, 1.0, 64, 1024, 1 << 20, 1 << 20, 1 << 20, 1 << 20, 1 << 20)
+
+
+class Inside:
+    """What a scripted step sees: its message, its output folder, and whether it was told to stop."""
+
+    def __init__(self, message: Message, out: Path, stopped: threading.Event) -> None:
+        self.message, self.out, self.stopped = message, out, stopped
+        self.written: list[Chunk] = []
+
+    def print(self, data: bytes, stream: str = "stdout") -> None:
+        self.written.append(Chunk(stream, data))
+
+
+Script = Callable[[Inside], int | Exit]
+
+
+class ScriptedSandbox:
+    """Runs one function between ``start`` and the end of ``logs``."""
+
+    def __init__(self, driver: ScriptedDriver, spec: SandboxSpec) -> None:
+        self.driver, self.spec = driver, spec
+        self.stopped = threading.Event()
+        self.out = spec.directory / "out"
+        self.out.mkdir()
+        self.exit = Exit(None, "infra", "never ran")
+
+    def start(self, message: Message) -> None:
+        if self.spec.step in self.driver.lost:
+            self.driver.lost.discard(self.spec.step)
+            raise SandboxError("the sandbox is lost")
+        self.inside = Inside(message, self.out, self.stopped)
+        self.driver.began(self.spec)
+
+    def logs(self) -> Iterator[Chunk]:
+        result = self.driver.scripts.get(self.spec.step, succeed)(self.inside)
+        yield from self.inside.written
+        self.exit = result if isinstance(result, Exit) else Exit(result, "exit" if result else None)
+
+    def wait(self) -> Exit:
+        self.driver.ended(self.spec)
+        return self.exit
+
+    def stop(self, *, grace: float) -> None:
+        self.driver.stops.append((self.spec.step, grace))
+        self.stopped.set()
+
+    def collect(self, patterns: Sequence[str]) -> Collection:
+        files = [path for path in sorted(self.out.iterdir()) if path.name in patterns]
+        return Collection(
+            tuple(Collected(one.name, one, one.stat().st_size) for one in files), ("odd: a link",)
+        )
+
+    def destroy(self) -> None:
+        self.driver.alive.discard(self)
+
+
+class ScriptedDriver:
+    """Makes scripted sandboxes and counts what lives, what runs and what was made."""
+
+    name = "scripted"
+
+    def __init__(self, scripts: dict[str, Script] | None = None, *, parks: bool = False) -> None:
+        self.parks = parks
+        self.scripts = scripts or {}
+        self.alive: set[ScriptedSandbox] = set()
+        self.made: list[SandboxSpec] = []
+        self.lost: set[str] = set()
+        self.stops: list[tuple[str, float]] = []
+        self.running: set[str] = set()
+        self.most = 0
+        self.lanes: list[tuple[str, int]] = []
+
+    def check(self) -> Capabilities:
+        return Capabilities(self.name, "1")
+
+    def create(self, spec: SandboxSpec) -> Sandbox:
+        sandbox = ScriptedSandbox(self, spec)
+        self.alive.add(sandbox)
+        self.made.append(spec)
+        return sandbox
+
+    def began(self, spec: SandboxSpec) -> None:
+        self.running.add(spec.step)
+        self.most = max(self.most, len(self.running))
+        self.lanes.append((spec.step, spec.lane))
+
+    def ended(self, spec: SandboxSpec) -> None:
+        self.running.discard(spec.step)
+
+    def reap(self, live_runs: frozenset[str]) -> tuple[str, ...]:
+        return tuple(live_runs)
+
+    def close(self) -> None:
+        assert not self.alive
+
+
+@dataclass
+class MemoryStores:
+    """A journal, artifacts, logs and secrets in memory; ``fail_after`` breaks the journal after so many events."""
+
+    folder: Path
+    records: list[Record] = field(default_factory=list)
+    logs: dict[tuple[str, int], bytearray] = field(default_factory=dict)
+    values: dict[str, bytes] = field(default_factory=dict)
+    fail_after: int = 10**9
+
+    def append(self, events: Sequence[Event]) -> Sequence[Record]:
+        if len(self.records) >= self.fail_after:
+            raise StoreError("the disk is full")
+        start = len(self.records) + 1
+        new = [Record(start + place, time.time(), "me", 1, event) for place, event in enumerate(events)]
+        self.records += new
+        return new
+
+    def keep(self, path: Path) -> tuple[str, int]:
+        data = path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        self.path(digest).write_bytes(data)
+        return digest, len(data)
+
+    def path(self, sha256: str) -> Path:
+        return self.folder / sha256
+
+    def stores(self) -> Stores:
+        return Stores(self, self, MemoryLogs(self.logs), MemorySecrets(self.values), Masker)
+
+
+@dataclass
+class MemoryLogs:
+    """Logs as byte arrays."""
+
+    logs: dict[tuple[str, int], bytearray]
+
+    def open(self, step: str, attempt: int, limit: int) -> MemoryLog:
+        assert limit
+        return MemoryLog(self.logs.setdefault((step, attempt), bytearray()))
+
+
+@dataclass
+class MemoryLog:
+    """One log."""
+
+    data: bytearray
+
+    def write(self, stream: str, data: bytes) -> None:
+        assert stream in {"stdout", "stderr"}
+        self.data += data
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class MemorySecrets:
+    """Secrets in a dict; others are not bound."""
+
+    values: dict[str, bytes]
+
+    def open(self, name: str) -> Secret:
+        if name not in self.values:
+            raise PolicyDenied(f"{name} is not bound for this workflow")
+        return Secret(name, self.values[name])
+
+
+@dataclass
+class Images:
+    """Every profile but ``absent`` is there."""
+
+    def find(self, ref: ImageRef) -> Image:
+        if ref.name == "absent":
+            raise ImageMissing("there is no image absent")
+        return Image(ref.name, "sha256:0")
+
+
+@dataclass
+class Seen:
+    """An observer that remembers; ``error`` is raised by every output."""
+
+    events: list[Event] = field(default_factory=list)
+    output_bytes: bytes = b""
+    error: Exception | None = None
+
+    def event(self, record: Record) -> None:
+        self.events.append(record.event)
+
+    def output(self, step: str, attempt: int, stream: str, data: bytes) -> None:
+        assert step
+        assert attempt
+        assert stream
+        if self.error:
+            raise self.error
+        self.output_bytes += data
+
+
+def napping(seconds: float, code: int = 0) -> Script:
+    def nap(_: Inside) -> int:
+        time.sleep(seconds)
+        return code
+
+    return nap
+
+
+def succeed(_: Inside) -> int:
+    return 0
+
+
+def step(name: str, *needs: str, **more: Any) -> PlannedStep:
+    fields: dict[str, Any] = {
+        "id": name,
+        "step": name,
+        "needs": needs,
+        "image": ImageRef("profile", "minimal"),
+        "argv": ("true",),
+        "env": {},
+        "condition": "",
+        "mounts": (),
+        "limits": LIMITS,
+        "inputs": (),
+        "outputs": (),
+        "secrets": (),
+        "timeout": 60.0,
+        "grace": 1.0,
+        "retry": Retry(),
+        "effects": "none",
+    }
+    return PlannedStep(**{**fields, **more})
+
+
+@dataclass
+class Bench:
+    """One run on a fresh table."""
+
+    folder: Path
+    stores: MemoryStores
+    observer: Seen = field(default_factory=Seen)
+    cancellation: Cancellation = field(default_factory=Cancellation)
+    abandonment: Cancellation = field(default_factory=Cancellation)
+    driver: ScriptedDriver = field(default_factory=ScriptedDriver)
+
+    def run(self, driver: ScriptedDriver, *steps: PlannedStep, lanes: int = 4) -> Run:
+        self.driver = driver
+        plan = Plan("w", "w.yaml", "staging", "d", "p", "", "", {}, {one.id: one for one in steps})
+        if not self.stores.records:
+            self.stores.append([RunCreated("w", "staging", driver.name, "d", "p")])
+        work = Work(
+            run="r1",
+            plan=plan,
+            driver=driver,
+            images=Images(),
+            stores=self.stores.stores(),
+            observer=self.observer,
+            clock=SystemClock(),
+            cancellation=self.cancellation,
+            abandonment=self.abandonment,
+            folder=self.folder,
+            lanes=lanes,
+        )
+        return execute(work, list(self.stores.records))
+
+    def events(self, kind: type) -> list[Any]:
+        return [record.event for record in self.stores.records if isinstance(record.event, kind)]
