@@ -6,9 +6,10 @@ Values of secrets are never in it, only names. Sizes are bytes, times are second
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from runner.sandbox.base import Limits, Mount
+if TYPE_CHECKING:
+    from runner.sandbox.base import Limits, Mount
 
 
 @dataclass(frozen=True, slots=True)

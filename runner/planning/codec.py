@@ -1,0 +1,52 @@
+"""A plan as JSON and back, exactly: the journal keeps it, a resume reads it."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.planning.plan import ImageRef, Input, Plan, PlannedStep, Retry, SecretUse
+from runner.sandbox.base import Limits, Mount
+
+VERSION = 1
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """Return the plan's JSON form."""
+    return {"version": VERSION, **_plain(plan)}
+
+
+def plan_from_json(data: dict[str, Any]) -> Plan:
+    """Return the plan of a JSON form; raises ``ValueError`` for another version's."""
+    rest = dict(data)
+    if rest.pop("version", None) != VERSION:
+        raise ValueError(f"the plan is not of version {VERSION}")
+    rest["steps"] = {name: _step(step) for name, step in rest["steps"].items()}
+    rest["warnings"] = tuple(rest["warnings"])
+    return Plan(**rest)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any part of a plan
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _step(data: dict[str, Any]) -> PlannedStep:
+    parts = dict(data)
+    parts["image"] = ImageRef(**parts["image"])
+    parts["mounts"] = tuple(
+        Mount(Path(each["source"]), each["target"], each["digest"]) for each in parts["mounts"]
+    )
+    parts["limits"] = Limits(**parts["limits"])
+    parts["inputs"] = tuple(Input(**each) for each in parts["inputs"])
+    parts["secrets"] = tuple(SecretUse(**each) for each in parts["secrets"])
+    parts["retry"] = Retry(**{**parts["retry"], "on": tuple(parts["retry"]["on"])})
+    for name in ("needs", "argv", "outputs"):
+        parts[name] = tuple(parts[name])
+    return PlannedStep(**parts)

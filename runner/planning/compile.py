@@ -1,0 +1,217 @@
+"""Makes a plan of a workflow: legs, needs, files, limits, snapshots and digests.
+
+Pure, but for the snapshots that it has taken. Linear in steps, legs and needs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from runner.errors import Problem, WorkflowError
+from runner.planning.digests import definition_digest, plan_digest
+from runner.planning.fill import Known
+from runner.planning.inherit import (
+    argv_of,
+    grace_of,
+    image_of,
+    limits_of,
+    mounts_of,
+    retry_of,
+    secrets_of,
+    timeout_of,
+)
+from runner.planning.matrix import Leg, legs_of
+from runner.planning.modes import STAGING, Substitute, rehearse
+from runner.planning.needs import Table, Wiring
+from runner.planning.plan import Plan, PlannedStep
+from runner.sandbox.base import Mount
+from runner.workflow.expressions import ExpressionError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from runner.planning.snapshots import Snapshots
+    from runner.workflow.load import LoadedWorkflow
+    from runner.workflow.model import Step
+
+MOST_STEPS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """What a run is asked for: mode, resolved inputs, and the digest of the operator's policy."""
+
+    mode: str
+    inputs: dict[str, Any]
+    policy: str = ""
+
+
+@dataclass(slots=True)
+class _Sources:
+    """Takes each source once; ``digests`` maps them as written."""
+
+    base: Path
+    project: Path
+    snapshots: Snapshots
+    taken: dict[str, tuple[str, Path]] = field(default_factory=dict)
+
+    def take(self, source: str) -> tuple[str, Path]:
+        if source not in self.taken:
+            self.taken[source] = self.snapshots.take(self.base / source, self.project)
+        return self.taken[source]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        return {source: digest for source, (digest, _) in self.taken.items()}
+
+
+def make_plan(loaded: LoadedWorkflow, request: PlanRequest, snapshots: Snapshots) -> Plan:
+    """Return the plan; raises ``WorkflowError`` for what only planning can see."""
+    model = loaded.model
+    sources = _Sources(loaded.path.parent, loaded.project, snapshots)
+    planner = _Planner(loaded, request, sources)
+    steps = in_order(planner.steps(), str(loaded.path))
+    substitutes = planner.substitutes()
+    images = tuple({f"{step.image.kind}:{step.image.name}" for step in steps.values()})
+    definition = definition_digest(model, sources.digests, images, request.policy)
+    plan = Plan(
+        workflow=model.name,
+        file=str(loaded.path),
+        mode=request.mode,
+        definition=definition,
+        digest=plan_digest(definition, request.mode, request.inputs, {}),
+        owner=model.metadata.owner,
+        runbook=model.metadata.runbook,
+        inputs=dict(request.inputs),
+        steps=steps,
+        warnings=tuple(map(str, loaded.warnings)),
+    )
+    return rehearse(plan, substitutes) if request.mode == STAGING else plan
+
+
+@dataclass(slots=True)
+class _Planner:
+    loaded: LoadedWorkflow
+    request: PlanRequest
+    sources: _Sources
+
+    def steps(self) -> dict[str, PlannedStep]:
+        """Return every leg of every step; all that is wrong is told at once."""
+        problems: list[Problem] = []
+        legs = self._legs(problems)
+        self._raise(problems)
+        table = Table.of(legs, frozenset(self.loaded.model.data))
+        found: dict[str, PlannedStep] = {}
+        for name, step, final in self._written():
+            for leg in legs[name]:
+                try:
+                    found[leg.id] = self._planned(table, leg, _Written(name, step, final))
+                except (ValueError, ExpressionError) as error:
+                    problems.append(self._problem(leg.id, error))
+        self._raise(problems)
+        return found
+
+    def _written(self) -> list[tuple[str, Step, bool]]:
+        model = self.loaded.model
+        first = [(name, step, False) for name, step in model.steps.items()]
+        return first + [(name, step, True) for name, step in model.finally_steps.items()]
+
+    def _legs(self, problems: list[Problem]) -> dict[str, tuple[Leg, ...]]:
+        legs: dict[str, tuple[Leg, ...]] = {}
+        for name, step, _ in self._written():
+            if name in legs:
+                problems.append(self._problem(name, "a step and a finally step have the same id"))
+            try:
+                legs[name] = legs_of(name, step)
+            except ValueError as error:
+                problems.append(self._problem(name, error))
+        if sum(map(len, legs.values())) > MOST_STEPS:
+            problems.append(self._problem("", f"more than {MOST_STEPS} steps with all legs"))
+        return legs
+
+    def _planned(self, table: Table, leg: Leg, written: _Written) -> PlannedStep:
+        step, defaults = written.step, self.loaded.model.defaults
+        known = Known(self.loaded.model.name, self.request.mode, self.request.inputs, leg.values)
+        wiring = Wiring(table, leg, known)
+        inputs = wiring.inputs(step.inputs)
+        strategy = step.strategy
+        return PlannedStep(
+            id=leg.id,
+            step=written.name,
+            needs=wiring.needs(step.needs, inputs),
+            image=image_of(step, defaults),
+            argv=argv_of(step.run),
+            env={name: known.fill(value) for name, value in step.env.items()},
+            condition=step.condition,
+            mounts=self._mounts(step),
+            limits=limits_of(step, defaults),
+            inputs=inputs,
+            outputs=tuple(step.out),
+            secrets=secrets_of(step),
+            timeout=timeout_of(step, defaults),
+            grace=grace_of(step),
+            retry=retry_of(step),
+            effects=step.outside,
+            idempotent=step.idempotent,
+            continue_on_error=step.continue_on_error,
+            matrix=leg.values,
+            max_parallel=(strategy.max_parallel or 0) if strategy else 0,
+            fail_fast=strategy.fail_fast if strategy else True,
+            final=written.final,
+        )
+
+    def _mounts(self, step: Step) -> tuple[Mount, ...]:
+        found = []
+        for mount in mounts_of(step, self.loaded.model.defaults):
+            digest, path = self.sources.take(mount.source)
+            found.append(Mount(path, mount.target, digest))
+        return tuple(found)
+
+    def substitutes(self) -> dict[str, Substitute]:
+        """Return what each step has for staging; taken in every mode, as the definition has them."""
+        found = {}
+        for name, step, _ in self._written():
+            if step.staging is not None:
+                run = step.staging.run
+                files = {file: str(self.sources.take(source)[1]) for file, source in step.staging.out.items()}
+                found[name] = Substitute(None if run is None else argv_of(run), files)
+        return found
+
+    def _problem(self, name: str, what: object) -> Problem:
+        return Problem(str(self.loaded.path), 0, 0, f"{name}: {what}" if name else str(what))
+
+    def _raise(self, problems: list[Problem]) -> None:
+        if problems:
+            raise WorkflowError(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    name: str
+    step: Step
+    final: bool
+
+
+def in_order(steps: dict[str, PlannedStep], file: str) -> dict[str, PlannedStep]:
+    """Return the steps so that every need comes first, otherwise as written; raises ``WorkflowError``."""
+    waiting = {name: len(step.needs) for name, step in steps.items()}
+    dependents: dict[str, list[str]] = {name: [] for name in steps}
+    for name, step in steps.items():
+        for need in step.needs:
+            dependents[need].append(name)
+    ready = deque(name for name, count in waiting.items() if not count)
+    ordered: dict[str, PlannedStep] = {}
+    while ready:
+        name = ready.popleft()
+        ordered[name] = steps[name]
+        for dependent in dependents[name]:
+            waiting[dependent] -= 1
+            if not waiting[dependent]:
+                ready.append(dependent)
+    if len(ordered) < len(steps):
+        circle = ", ".join(name for name in steps if name not in ordered)
+        raise WorkflowError([Problem(file, 0, 0, f"these steps need each other in a circle: {circle[:400]}")])
+    finals = {name: step for name, step in ordered.items() if step.final}
+    return {name: step for name, step in ordered.items() if not step.final} | finals

@@ -1,0 +1,89 @@
+"""Where things are, and what policy and project say."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from runner.errors import StoreError, UsageError
+from runner.settings import Choices, Settings, choices, state_id
+
+
+def settings_in(folder: Path, policy: str | None = None) -> Settings:
+    if policy is not None:
+        (folder / "policy.yaml").write_text(policy)
+    return Settings.from_environment({"HOME": str(folder), "RUNNER_POLICY": str(folder / "policy.yaml")})
+
+
+def test_the_state_folder_is_the_users_unless_runner_home_says_otherwise() -> None:
+    plain = Settings.from_environment({"HOME": "/home/u"})
+    assert plain.home == Path("/home/u/.local/state/runner")
+    assert plain.cache == Path("/home/u/.cache/runner")
+    assert plain.config == Path("/home/u/.config/runner")
+    assert Settings.from_environment({"HOME": "/h", "RUNNER_HOME": "/s"}).home == Path("/s")
+
+
+def test_xdg_folders_count_when_they_are_absolute_and_are_ignored_otherwise() -> None:
+    given = {"HOME": "/h", "XDG_STATE_HOME": "/x/state", "XDG_CACHE_HOME": "relative"}
+    found = Settings.from_environment(given)
+    assert found.home == Path("/x/state/runner")
+    assert found.cache == Path("/h/.cache/runner")
+
+
+def test_without_any_file_the_choices_are_the_defaults(tmp_path: Path) -> None:
+    assert choices(settings_in(tmp_path), tmp_path) == Choices("auto", 4)
+
+
+def test_a_project_lowers_the_policys_number_and_never_raises_it(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, "max_parallel: 3\n")
+    (tmp_path / "runner.yaml").write_text("max_parallel: 8\n")
+    assert choices(settings, tmp_path).parallel == 3
+    (tmp_path / "runner.yaml").write_text("max_parallel: 2\n")
+    assert choices(settings, tmp_path).parallel == 2
+
+
+def test_a_project_may_choose_an_engine_only_where_the_policy_leaves_it_open(tmp_path: Path) -> None:
+    (tmp_path / "runner.yaml").write_text("defaults: {engine: bubblewrap}\n")
+    assert choices(settings_in(tmp_path, "defaults: {engine: auto}\n"), tmp_path).engine == "bubblewrap"
+    with pytest.raises(UsageError, match="operator's policy says docker"):
+        choices(settings_in(tmp_path, "defaults: {engine: docker}\n"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("enginee: docker\n", "unknown key 'enginee'"),
+        ("defaults: {engin: docker}\n", "unknown key 'engin'"),
+        ("defaults: {engine: podman}\n", "defaults.engine is one of"),
+        ("max_parallel: true\n", "whole number"),
+        ("max_parallel: 0\n", "whole number"),
+        ("- a\n", "a mapping is expected"),
+        ("a: [\n", "is not YAML"),
+        ("max_parallel: 1\nmax_parallel: 2\n", "is not YAML"),
+        ("[" * 20_000, "is not YAML"),
+    ],
+)
+def test_a_wrong_policy_file_is_an_error_that_names_the_file(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        choices(settings_in(tmp_path, text))
+    assert "policy.yaml" in str(caught.value)
+
+
+def test_the_state_id_is_made_once_whoever_asks_first(tmp_path: Path) -> None:
+    found: list[str] = []
+    threads = [threading.Thread(target=lambda: found.append(state_id(tmp_path / "home"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert len(set(found)) == 1
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["id"]
+
+
+def test_a_state_id_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "id").write_text("../../etc")
+    with pytest.raises(StoreError, match="does not hold an id"):
+        state_id(tmp_path)
