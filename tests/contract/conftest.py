@@ -1,0 +1,99 @@
+"""Every driver, with one small image: busybox and nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from contract_bench import STATE, Bench
+
+from runner.errors import RunnerError
+from runner.sandbox.base import Image
+from runner.sandbox.bubblewrap.driver import BubblewrapDriver
+from runner.sandbox.docker.driver import DockerDriver
+from runner.sandbox.fake import FakeDriver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runner.sandbox.base import Driver
+
+
+@pytest.fixture(scope="session")
+def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    busybox = next(
+        (found for found in map(Path, ("/bin/busybox", "/usr/bin/busybox")) if found.exists()), None
+    )
+    if busybox is None:
+        _missing("busybox-static is not installed")
+        raise AssertionError
+    folder = tmp_path_factory.mktemp("image") / "rootfs"
+    (folder / "bin").mkdir(parents=True)
+    for place in (folder, folder / "bin"):
+        place.chmod(0o755)
+    for name in ("in", "out", "work", "tmp", "run", "run/secrets", ".runner", "dev", "proc", "sys", "etc"):
+        (folder / name).mkdir()
+    (folder / ".runner" / "init").touch()
+    shutil.copy(busybox, folder / "bin" / "busybox")
+    applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    for applet in set(applets) - {"busybox"}:
+        (folder / "bin" / applet).symlink_to("busybox")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def docker_image(rootfs: Path) -> Iterator[str]:
+    if shutil.which("docker") is None:
+        _missing("docker is not installed")
+    name = "runner-contract:busybox"
+    packed = subprocess.run(["tar", "-C", str(rootfs), "-c", "."], capture_output=True, check=True).stdout
+    done = subprocess.run(
+        ["docker", "import", "-", name], input=packed, capture_output=True, timeout=60, check=False
+    )
+    if done.returncode != 0:
+        _missing(f"no Docker Engine: {done.stderr.decode()}")
+    yield name
+    subprocess.run(["docker", "rmi", "-f", name], capture_output=True, timeout=60, check=False)
+
+
+def _missing(why: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+def _bench(kind: str, request: pytest.FixtureRequest, home: Path) -> Bench:
+    if kind == "fake":
+        return Bench(FakeDriver(), Image("fake", "sha256:fake"), home)
+    rootfs = request.getfixturevalue("rootfs")
+    image = Image("busybox", "sha256:busybox", rootfs)
+    try:
+        if kind == "bubblewrap":
+            driver: Driver = BubblewrapDriver(state=STATE, home=home)
+        else:
+            image = replace(image, reference=request.getfixturevalue("docker_image"))
+            driver = DockerDriver(state=STATE, runtime="runsc" if kind == "gvisor" else "runc", name=kind)
+        driver.check()
+    except RunnerError as error:
+        _missing(str(error))
+        raise
+    return Bench(driver, image, home)
+
+
+@pytest.fixture(params=["fake", "bubblewrap", "docker", "gvisor"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    made = _bench(request.param, request, tmp_path)
+    yield made
+    made.driver.close()
+
+
+@pytest.fixture(params=["bubblewrap", "docker", "gvisor"])
+def real(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    made = _bench(request.param, request, tmp_path)
+    yield made
+    made.driver.close()
