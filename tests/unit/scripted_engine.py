@@ -245,7 +245,7 @@ def succeed(_: Inside) -> int:
 def step(name: str, *needs: str, **more: Any) -> PlannedStep:
     fields: dict[str, Any] = {
         "id": name,
-        "step": name,
+        "step": name.partition("[")[0],
         "needs": needs,
         "image": ImageRef("profile", "minimal"),
         "argv": ("true",),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from scripted_engine import step
+
 from runner.engine.decide import Command, Finish, Pause, Settle, Start, decide, next_time
 from runner.engine.report import exit_code, run_object
 from runner.engine.run import Run
@@ -17,32 +19,7 @@ from runner.events import (
     RunStarted,
     StepSettled,
 )
-from runner.planning.plan import ImageRef, Plan, PlannedStep, Retry
-from runner.sandbox.base import Limits
-
-LIMITS = Limits(1 << 28, 1.0, 64, 1024, 1 << 20, 1 << 20, 1 << 20, 1 << 20, 1 << 20)
-
-
-def step(name: str, *needs: str, **more: Any) -> PlannedStep:
-    fields: dict[str, Any] = {
-        "id": name,
-        "step": name.partition("[")[0],
-        "needs": needs,
-        "image": ImageRef("profile", "minimal"),
-        "argv": ("true",),
-        "env": {},
-        "condition": "",
-        "mounts": (),
-        "limits": LIMITS,
-        "inputs": (),
-        "outputs": (),
-        "secrets": (),
-        "timeout": 60.0,
-        "grace": 1.0,
-        "retry": Retry(),
-        "effects": "none",
-    }
-    return PlannedStep(**{**fields, **more})
+from runner.planning.plan import Plan, PlannedStep, Retry
 
 
 def plan_of(*steps: PlannedStep) -> Plan:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +16,7 @@ from runner.events import AttemptEnded, AttemptStarted, RunCreated, SecretOpened
 from runner.planning.plan import ImageRef, Input, Retry, SecretUse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
