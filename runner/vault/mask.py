@@ -27,9 +27,10 @@ class Patterns:
         """Compile ``secrets``; ``unmasked`` holds the positions of those too short or too plain to hide."""
         values = list(secrets)
         self.unmasked = tuple(at for at, value in enumerate(values) if not maskable(value.strip()))
-        self._by_head: dict[bytes, list[bytes]] = defaultdict(list)
+        own: dict[bytes, list[bytes]] = defaultdict(list)
         for form in set().union(*map(forms, values)):
-            self._by_head[form[:_HEAD]].append(form)
+            own[form[:_HEAD]].append(form)
+        self._by_head = {head: _sharing(own, head) for head in own}
         self._starts = {head[:size] for head in self._by_head for size in range(1, len(head))}
         self._finder: Any = _compile(self._by_head) if self._by_head else None
 
@@ -54,12 +55,11 @@ class Patterns:
     def _longest(self, data: bytes, start: int, head: bytes) -> tuple[int, bool]:
         """Return where the longest form at ``start`` ends (0: none), and whether one is cut off."""
         end, unfinished = 0, False
-        for size in range(1, len(head) + 1):
-            for form in self._by_head.get(head[:size], ()):
-                if data.startswith(form, start):
-                    end = max(end, start + len(form))
-                elif start + len(form) > len(data) and form.startswith(data[start:]):
-                    unfinished = True
+        for form in self._by_head[head]:
+            if data.startswith(form, start):
+                end = max(end, start + len(form))
+            elif start + len(form) > len(data) and form.startswith(data[start:]):
+                unfinished = True
         return end, unfinished
 
     def _cut_head(self, data: bytes) -> int:
@@ -67,6 +67,12 @@ class Patterns:
             if data[start:] in self._starts:
                 return start
         return len(data)
+
+
+def _sharing(own: dict[bytes, list[bytes]], head: bytes) -> tuple[bytes, ...]:
+    """Return the forms that may stand where ``head`` was found: those whose head begins it."""
+    heads = (head[:size] for size in range(1, len(head) + 1))
+    return tuple(form for each in heads for form in own.get(each, ()))
 
 
 def _compile(heads: Iterable[bytes]) -> Any:  # noqa: ANN401 - re2 has no types
