@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from runner.clock import SystemClock
 from runner.errors import EngineUnavailable, RunnerError, UsageError
 from runner.events import RunCreated
-from runner.settings import Settings
+from runner.settings import Settings, choices
 from runner.store.artifacts import Artifacts
 from runner.store.journal import Journal
 from runner.store.layout import Layout
@@ -46,6 +46,17 @@ class Watching:
     say: Callable[[str], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """What a run needs beside its stores."""
+
+    plan: Plan
+    driver: Driver
+    images: Mapping[ImageRef, Image]
+    watching: Watching
+    parallel: int
+
+
 class App:
     """Runner as the commands use it, over one state folder."""
 
@@ -62,11 +73,19 @@ class App:
 
     # -- plans ------------------------------------------------------------------------------------------
 
-    def plan(self, path: Path, mode: str, given: Mapping[str, str]) -> tuple[LoadedWorkflow, Plan]:
-        """Load a workflow and plan it; raises ``WorkflowError``, ``UsageError``, ``NotBuilt``."""
+    def plan(
+        self, path: Path, mode: str, given: Mapping[str, str], *, to_run: bool
+    ) -> tuple[LoadedWorkflow, Plan]:
+        """Load a workflow and plan it, ``to_run`` or to look at.
+
+        Raises ``WorkflowError``, ``UsageError``, and for a plan to run ``NotBuilt``.
+        """
+        from runner.planning.support import refuse_unbuilt
         from runner.workflow.load import load
 
         loaded = load(path)
+        if to_run:
+            refuse_unbuilt(loaded, mode)
         return loaded, self._planned(loaded, mode, given)
 
     def plan_command(self, step: dict[str, Any], files: Sequence[Path]) -> Plan:
@@ -105,54 +124,43 @@ class App:
         self, plan: Plan, project: Path, engine: str | None, watching: Watching
     ) -> tuple[dict[str, Any], int]:
         """Run a plan; returns the run object and the exit status."""
-        from runner.planning.support import refuse_unbuilt_plan
-
-        refuse_unbuilt_plan(plan)
+        chosen = choices(self._settings, project)
         for use in {use.secret for step in plan.steps.values() for use in step.secrets if not step.shadowed}:
             self.bindings().find(use, plan.workflow, plan.mode)
-        driver = self._driver(engine or self._settings.engine, plan.mode, watching.say)
+        driver = self._driver(engine or chosen.engine, plan.mode, watching.say)
         try:
             unenforced = tuple(f"{gap.what}: {gap.why}" for gap in driver.check().gaps)
             driver.reap(live_runs(self._settings.home))
             images, warnings = self._images(plan, project, driver, watching.say)
-            return self._drive(plan, driver, images, watching, (plan.warnings + warnings, unenforced))
+            created = RunCreated(
+                plan.workflow,
+                plan.mode,
+                driver.name,
+                plan.definition,
+                plan.digest,
+                (*plan.warnings, *warnings),
+                unenforced,
+            )
+            return self._drive(_Stage(plan, driver, images, watching, chosen.parallel), created)
         finally:
             driver.close()
 
-    def _drive(
-        self,
-        plan: Plan,
-        driver: Driver,
-        images: Mapping[ImageRef, Image],
-        watching: Watching,
-        notes: tuple[tuple[str, ...], tuple[str, ...]],
-    ) -> tuple[dict[str, Any], int]:
+    def _drive(self, stage: _Stage, created: RunCreated) -> tuple[dict[str, Any], int]:
         from runner.engine.executor import execute
         from runner.engine.report import exit_code, run_object
-        from runner.planning.render import plan_json
+        from runner.planning.codec import plan_json
 
         run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(self._clock.now())) + secrets.token_hex(3)
-        created = RunCreated(
-            plan.workflow, plan.mode, driver.name, plan.definition, plan.digest, notes[0], notes[1]
-        )
         with RunLock.acquire(self._layout, run), Journal(self._layout.journal, self._clock) as journal:
-            journal.create_run(run, json.dumps(plan_json(plan)), created)
-            work = self._work(run, plan, driver, images, (journal, watching))
-            ended = execute(work, journal.records(run))
+            journal.create_run(run, json.dumps(plan_json(stage.plan)), created)
+            ended = execute(self._work(run, stage, journal), journal.records(run))
         return run_object(ended), exit_code(ended)
 
-    def _work(
-        self,
-        run: str,
-        plan: Plan,
-        driver: Driver,
-        images: Mapping[ImageRef, Image],
-        way: tuple[Journal, Watching],
-    ) -> Work:
+    def _work(self, run: str, stage: _Stage, journal: Journal) -> Work:
         from runner.engine.ports import Stores, Work
         from runner.vault.mask import Masker
 
-        journal, watching = way
+        plan, watching = stage.plan, stage.watching
         stores = Stores(
             RunJournal(journal, journal.open_run(run)),
             Artifacts(self._settings.home),
@@ -163,15 +171,15 @@ class App:
         return Work(
             run=run,
             plan=plan,
-            driver=driver,
-            images=RunImages(images),
+            driver=stage.driver,
+            images=RunImages(stage.images),
             stores=stores,
             observer=watching.observer,
             clock=self._clock,
             cancellation=watching.cancellation,
             abandonment=watching.abandonment,
             folder=self._layout.attempts(run),
-            lanes=self._settings.parallel,
+            lanes=stage.parallel,
         )
 
     def _images(

@@ -54,7 +54,7 @@ class History:
     def report(self, prefix: str) -> dict[str, Any]:
         """Return the run object of a run."""
         from runner.engine.report import report
-        from runner.planning.render import plan_from_json
+        from runner.planning.codec import plan_from_json
 
         with Journal(self._layout.journal, self._clock) as journal:
             run = journal.find(prefix)

@@ -10,6 +10,7 @@ from runner.store.logs import LogWriter
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from runner.engine.ports import LogWriterPort
     from runner.events import Event, Record
     from runner.planning.plan import ImageRef
     from runner.sandbox.base import Image
@@ -54,7 +55,7 @@ class RunLogs:
     layout: Layout
     run: str
 
-    def open(self, step: str, attempt: int, limit: int) -> AttemptLog:
+    def open(self, step: str, attempt: int, limit: int) -> LogWriterPort:
         """Return a new log of at most ``limit`` bytes."""
         return AttemptLog(LogWriter(self.layout.log(self.run, step, attempt), limit))
 

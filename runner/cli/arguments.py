@@ -23,11 +23,12 @@ def add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", metavar="NAME=VALUE", action="append", default=[], help="may be repeated")
 
 
-def plan_of(args: argparse.Namespace) -> tuple[LoadedWorkflow, Plan]:
-    """Load FILE and plan it as the arguments say."""
+def plan_of(args: argparse.Namespace, *, to_run: bool = False) -> tuple[LoadedWorkflow, Plan]:
+    """Load FILE and plan it as the arguments say; ``to_run`` refuses what is not built."""
     from runner.app import App
 
-    return App.from_environment().plan(Path(args.file), args.mode or "staging", pairs(args.input))
+    app = App.from_environment()
+    return app.plan(Path(args.file), args.mode or "staging", pairs(args.input), to_run=to_run)
 
 
 def pairs(items: list[str]) -> dict[str, str]:
