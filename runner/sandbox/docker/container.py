@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import SandboxError
 from runner.sandbox.docker import translate
 from runner.sandbox.docker.stream import Wire
 
@@ -49,16 +49,14 @@ def create_container(api: EngineApi, name: str, request: dict[str, Any]) -> str:
 
 def start_container(api: EngineApi, container: str) -> Running:
     """Attach to a created container, ask for its exit, and start it; on failure nothing of it is left."""
-    wire = None
-    try:
+    with ExitStack() as undo:
+        undo.callback(api.remove, container)
         wire = Wire(*api.attach(container))
+        undo.callback(wire.close)
         promise = api.pending_exit(container)
+        undo.callback(promise.close)
         api.need("POST", f"/containers/{container}/start", "start a container")
-    except SandboxError:
-        if wire:
-            wire.close()
-        api.remove(container)
-        raise
+        undo.pop_all()
     return Running(container, wire, promise)
 
 

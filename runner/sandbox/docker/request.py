@@ -19,6 +19,7 @@ _INIT = "/.runner/init"
 _SECRETS = 1024 * 1024
 _HOLDER_MEMORY = 32 * 1024 * 1024
 _MIN_MEMORY = 6 * 1024 * 1024
+_SENTRY_THREADS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,8 @@ def container_request(
     request["Labels"] = labels(setting.identity, spec.run, spec.step, spec.attempt)
     host = request["HostConfig"]
     host |= _limits(spec.limits)
+    if setting.runtime != "runc":
+        host |= _guest_processes(spec.limits)
     host["Tmpfs"] = _tmpfs(spec.limits, setting, volumes)
     host["Mounts"] += [
         _bind(str(spec.directory / "in"), "/in", writable=False),
@@ -149,6 +152,16 @@ def _limits(limits: Limits) -> dict[str, Any]:
         "PidsLimit": limits.pids + 1,  # PID 1 is ours
         "ShmSize": limits.shm,
         "Ulimits": _ulimits(limits.files),
+    }
+
+
+def _guest_processes(limits: Limits) -> dict[str, Any]:
+    """Let gVisor count the step's processes: the host's controller would count the kernel's own threads."""
+    processes = limits.pids + 1
+    count = {"Name": "nproc", "Soft": processes, "Hard": processes}
+    return {
+        "PidsLimit": 4 * processes + _SENTRY_THREADS,
+        "Ulimits": [*_ulimits(limits.files), count],
     }
 
 

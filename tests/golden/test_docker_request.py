@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from runner.sandbox.base import Image, Limits, Mount, SandboxSpec
+from runner.sandbox.docker.request import (
+    Identity,
+    Setting,
+    container_name,
+    container_request,
+    holder_name,
+    holder_request,
+)
+
+MIB = 1024 * 1024
+LIMITS = Limits(
+    memory=256 * MIB,
+    cpus=1.5,
+    pids=64,
+    files=1024,
+    tmp=64 * MIB,
+    shm=16 * MIB,
+    work=128 * MIB,
+    output=32 * MIB,
+    log=MIB,
+)
+SPEC = SandboxSpec(
+    run="20261124-abc",
+    step="load[month=10]",
+    attempt=2,
+    lane=1,
+    image=Image("python", "sha256:feed", reference="runner/python:1"),
+    mounts=(Mount(Path("/snapshots/9f"), "/app", "9f"),),
+    limits=LIMITS,
+    directory=Path("/state/attempts/7"),
+)
+SETTING = Setting(
+    identity=Identity("5eed5eed5eed", "boot-id", 4242),
+    runtime="runc",
+    uid=10001,
+    gid=10001,
+    init=Path("/opt/runner/sandbox-init-x86_64"),
+    seccomp='{"defaultAction":"SCMP_ACT_ERRNO"}',
+)
+GOLDEN = Path(__file__).parent / "docker_request.json"
+
+
+def every_request() -> dict[str, object]:
+    gvisor = replace(SETTING, runtime="runsc")
+    return {
+        "first in its lane": container_request(SPEC, SETTING, "none", ()),
+        "guest of a holder": container_request(SPEC, SETTING, "container:abc", ()),
+        "image with volumes": container_request(SPEC, SETTING, "none", ("/var/lib/data",)),
+        "under gVisor": container_request(SPEC, gvisor, "none", ()),
+        "holder": holder_request(SPEC, SETTING),
+    }
+
+
+def test_a_spec_becomes_exactly_this_request() -> None:
+    assert every_request() == json.loads(GOLDEN.read_text())
+
+
+def test_no_request_holds_a_capability_or_an_unbounded_limit() -> None:
+    for request in (
+        container_request(SPEC, SETTING, "none", ()),
+        holder_request(SPEC, SETTING),
+    ):
+        host = request["HostConfig"]
+        assert host["CapDrop"] == ["ALL"]
+        assert host["MemorySwap"] == host["Memory"] > 0
+        assert host["PidsLimit"] > 0
+        assert all("size=" in options for options in host["Tmpfs"].values())
+        assert not {"CapAdd", "Devices", "PortBindings", "VolumesFrom", "PidMode"} & set(host)
+
+
+def test_names_differ_by_attempt_and_step_and_are_the_same_after_a_crash() -> None:
+    first = container_name("5eed5eed5eed", SPEC)
+    assert first == container_name("5eed5eed5eed", replace(SPEC))
+    assert first.startswith("runner-5eed5eed-20261124-abc-")
+    others = [replace(SPEC, attempt=3), replace(SPEC, step="other"), replace(SPEC, run="r2")]
+    assert len({first, holder_name("5eed", SPEC), *(container_name("5eed5eed5eed", o) for o in others)}) == 5
