@@ -37,7 +37,7 @@ enum {
     BURST = 16,            /* chunks moved before the clock is looked at again */
     PIPE_SIZE = 256 << 10,
     PATIENCE = 60000,      /* ms without progress that we wait for the runner to read */
-    HASTE = 1000           /* the same after a kill */
+    HASTE = 1000           /* the same once it stopped the step */
 };
 enum kind { EXITED, SIGNALLED, TIMED_OUT, NOT_EXECUTED, BAD_MESSAGE, STOPPED };
 static const int64_t NEVER = INT64_MAX;
@@ -134,7 +134,7 @@ static int flush_all(int patience)
 
 static void finish(enum kind kind, int code, int status)
 {
-    int patience = kind == EXITED || kind == SIGNALLED ? PATIENCE : HASTE;
+    int patience = kind > SIGNALLED ? HASTE : PATIENCE;
     if (flush_all(patience)) {
         out_buffer[HEADER] = (unsigned char)kind;
         put_u32(out_buffer + HEADER + 1, (uint32_t)code);
@@ -314,10 +314,10 @@ static int move_output(void)
         if (n == 0)
             *fd = -1;
         quiet = n > 0 ? 0 : quiet + 1;
+        moved |= n >= 0; /* an end of file is progress too: nothing else may come to wake us */
         if (n > 0) {
             frame(stream ? 'E' : 'O', (size_t)n);
             flush_some();
-            moved = 1;
         }
     }
     return moved;
@@ -363,7 +363,7 @@ static void supervise(void)
 /* What still lies in the pipes belongs to the log, unless the runner no longer reads. */
 static void drain(void)
 {
-    int patience = step.killed ? HASTE : PATIENCE;
+    int patience = step.kind > SIGNALLED ? HASTE : PATIENCE;
     int64_t until = now_ms() + patience;
     while ((out_length || step.output[0] >= 0 || step.output[1] >= 0) && now_ms() < until) {
         if (move_output())
