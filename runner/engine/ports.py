@@ -105,7 +105,7 @@ class ImagesPort(Protocol):
 
 
 class Observer(Protocol):
-    """Whoever watches. Calls never overlap; an error of its stream never fails the run."""
+    """Whoever watches. Calls never overlap; an error of an observer never fails the run."""
 
     def event(self, record: Record) -> None:
         """See a record that is durable by now."""

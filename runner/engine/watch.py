@@ -1,4 +1,4 @@
-"""The observer as the engine calls it: one call at a time, and a broken stream stays its own affair."""
+"""The observer as the engine calls it: one call at a time, and its errors stay its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """Calls an observer until its stream breaks; output that nobody reads any more cancels the run."""
+    """Calls an observer until its first error; output that nobody reads any more cancels the run."""
 
     def __init__(self, observer: Observer, cancellation: Cancellation) -> None:
         """Guard ``observer``."""
