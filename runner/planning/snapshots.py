@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -27,6 +28,8 @@ from runner.planning.tree import (
 if TYPE_CHECKING:
     from runner.planning.tree import Sink
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshots:
@@ -51,6 +54,8 @@ class Snapshots:
         except Refused as error:
             raise WorkflowError([Problem(str(source), 0, 0, f"cannot be mounted: {error}")]) from error
         except OSError as error:
+            if error.errno in _FULL:
+                raise StoreError(f"{self.folder} cannot be written: {error.strerror}") from error
             problem = Problem(str(source), 0, 0, f"cannot be read: {error.strerror or error}")
             raise WorkflowError([problem]) from error
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from runner.errors import WorkflowError
-from runner.planning.snapshots import Snapshots
-from runner.planning.tree import Caps
+from runner.planning.snapshots import Snapshots, _descend
+from runner.planning.tree import Caps, Hashing, Refused, Walk, open_at, open_folder
 
 SECRET = "the host's own"
 
@@ -193,6 +193,51 @@ def test_a_single_file_is_a_snapshot_too(project: Path, snapshots: Snapshots) ->
 def test_a_missing_source_is_one_clear_error(project: Path, snapshots: Snapshots) -> None:
     with pytest.raises(WorkflowError, match="cannot be read: No such file"):
         snapshots.take(project / "nothing", project)
+
+
+def test_an_entry_that_became_a_link_after_it_was_seen_is_not_followed(project: Path, tmp_path: Path) -> None:
+    (project / "file").symlink_to(tmp_path / "outside")
+    (project / "folder").symlink_to(tmp_path)
+    root = open_folder(project)
+    try:
+        for name, folder in (("file", False), ("folder", True), ("folder", False)):
+            with pytest.raises(Refused, match="changed while it was read"):
+                os.close(open_at(root, name, folder=folder))
+    finally:
+        os.close(root)
+    for parts in (("file",), ("folder",), ("folder", "outside")):
+        with pytest.raises(Refused, match="changed while it was read"):
+            os.close(_descend(project, parts))
+
+
+class _Swapping(Hashing):
+    """Turns the folder that is being walked into a link, at its first file."""
+
+    def __init__(self, folder: Path, target: Path) -> None:
+        self.folder_path, self.target, self.seen = folder, target, set[str]()
+
+    def file(self, path: str, source: int, room: int) -> tuple[str, int]:
+        self.seen.add(path)
+        if not self.folder_path.is_symlink():
+            self.folder_path.rename(self.folder_path.with_name("aside"))
+            self.folder_path.symlink_to(self.target)
+        return super().file(path, source, room)
+
+
+def test_a_folder_swapped_while_it_is_walked_is_walked_on_in_itself(project: Path, tmp_path: Path) -> None:
+    treasure = tmp_path / "treasure"
+    treasure.mkdir()
+    for name in ("a", "b"):
+        (project / "app" / "deep" / name).write_text("harmless")
+        (treasure / name).write_text(SECRET)
+    root = open_folder(project / "app" / "deep")
+    try:
+        sink = _Swapping(project / "app" / "deep", treasure)
+        rows = Walk(sink).run(root)
+    finally:
+        os.close(root)
+    assert sink.seen == {"a", "b"}
+    assert len({content for _, kind, _, content in rows if kind == "file"}) == 1
 
 
 def test_swapping_a_file_for_a_link_never_leaks_what_lies_outside(project: Path, tmp_path: Path) -> None:
