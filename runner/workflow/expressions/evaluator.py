@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.workflow.expressions.errors import ExpressionError
 from runner.workflow.expressions.functions import FUNCTIONS, STATUS, check_call, weight
 from runner.workflow.expressions.parser import Call, Context, Index, Literal, Node, Operation, parse
 from runner.workflow.expressions.values import equal, every, is_truthy, item, less
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 BUDGET = 8 << 20
 

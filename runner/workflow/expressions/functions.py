@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.workflow.expressions.errors import ExpressionError
 from runner.workflow.expressions.values import equal, is_number, number_to_text, to_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LONGEST_RESULT = 1 << 20
 STATUS = frozenset({"success", "failure", "always", "cancelled"})

@@ -1,4 +1,4 @@
-"""Tokens as a tree, by precedence: ``||``, ``&&``, ``== !=``, ``< <= > >=``, ``!``, then dot, index and calls."""
+"""Tokens as a tree, by precedence: ``||``, ``&&``, ``== !=``, ``< <= > >=``, ``!``, dot and index."""
 
 from __future__ import annotations
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.workflow.expressions.errors import ExpressionError
 from runner.workflow.expressions.evaluator import run
 from runner.workflow.expressions.functions import LONGEST_RESULT, STATUS, check_call
 from runner.workflow.expressions.parser import Call, Context, Index, Literal, Node, Operation, parse
 from runner.workflow.expressions.values import is_truthy, to_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 OPEN, CLOSE = "${{", "}}"
 LONGEST_TEMPLATE = 256 << 10
@@ -89,7 +91,7 @@ def uses_status(text: str) -> bool:
 
 
 def references(text: str) -> set[str]:
-    """Return the dotted paths that a condition, or a text with ``${{ }}``, reads: ``steps.build.outputs.tag``.
+    """Return the dotted paths that a condition or a text with ``${{ }}`` reads: ``steps.a.outputs.b``.
 
     A path ends where the expression computes a key.
     """
@@ -97,7 +99,7 @@ def references(text: str) -> set[str]:
 
 
 def check(text: str, roots: frozenset[str]) -> None:
-    """Raise ``ExpressionError`` for wrong syntax, an unknown function or a context that is not in ``roots``."""
+    """Raise ``ExpressionError`` for wrong syntax, an unknown function or a context not in ``roots``."""
     for tree in _trees(text):
         for node in _walk(tree):
             if isinstance(node, Call):
@@ -156,7 +158,7 @@ def _path(node: Index | Context) -> tuple[list[str], list[Node]]:
     while isinstance(base, Index):
         keys.append(base.key)
         base = base.base
-    computed = [key for key in keys if key is not None and not isinstance(key, Literal)]
+    computed: list[Node] = [key for key in keys if key is not None and not isinstance(key, Literal)]
     if not isinstance(base, Context):
         return [], [*computed, base]
     names = [base.name]

@@ -60,7 +60,7 @@ def _text_to_number(text: str) -> float:
 
 
 def to_text(value: Value) -> str:
-    """Return the text that ``${{ }}`` leaves: ``Array`` and ``Object`` for what is neither text nor number."""
+    """Return the text that ``${{ }}`` leaves: ``Array`` and ``Object`` for collections."""
     if value is None:
         return ""
     if isinstance(value, bool):
