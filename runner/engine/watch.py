@@ -39,8 +39,5 @@ class Watch:
             except BrokenPipeError:
                 self._gone = True
                 self._cancellation.cancel("nobody reads the output any more")
-            except (
-                OSError,
-                ValueError,
-            ):  # what a stream raises when it is full, closed or of another encoding
+            except Exception:  # noqa: BLE001 - whoever watches must not be able to fail the run
                 self._gone = True
