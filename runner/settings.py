@@ -8,13 +8,11 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import StoreError, UsageError
+from runner.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +23,6 @@ PROJECT_FILE = "runner.yaml"
 PARALLEL = 4
 _MOST_PARALLEL = 256
 _LARGEST_FILE = 1 << 20
-_ID_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,31 +137,3 @@ def _mapping(path: Path, data: object, known: tuple[str, ...]) -> dict[str, Any]
         if key not in known:
             raise UsageError(f"{path}: unknown key {str(key)[:64]!r} (known: {', '.join(known)})")
     return dict(data)
-
-
-def state_id(home: Path) -> str:
-    """Return the random id (16 hex digits) of a state folder, made once; raises ``StoreError``."""
-    path = home / "id"
-    try:
-        if not path.exists():
-            _make_id(home, path)
-        found = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"the state folder {home} cannot be used: {error}") from error
-    if len(found) != 2 * _ID_BYTES or not set(found) <= set("0123456789abcdef"):
-        raise StoreError(
-            f"{path} does not hold an id", cure="remove it when no run of this state folder is alive"
-        )
-    return found
-
-
-def _make_id(home: Path, path: Path) -> None:
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = home / f".id-{secrets.token_hex(_ID_BYTES)}"
-    draft.write_text(secrets.token_hex(_ID_BYTES), encoding="ascii")
-    try:
-        os.link(draft, path)  # fails when another runner was first: its id stands
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()

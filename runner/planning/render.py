@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from runner.planning.codec import plan_from_json, plan_json
 from runner.planning.draw import graph
+from runner.planning.inherit import argv_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,6 +104,8 @@ def _words(step: PlannedStep, written: Step) -> Iterator[str]:
     yield f"{step.id} runs `{command(step.argv)}`"
     if step.shadowed:
         yield "  does not run in staging: it writes, and has no staging.run"
+    elif step.argv != argv_of(written.run):
+        yield "  is its staging.run: the real command writes"
     yield f"  {_order_words(step)}"
     yield f"  can read {_read_words(step)}"
     yield f"  can write /work, /tmp and /out; of /out is kept: {', '.join(step.outputs) or 'nothing'}"

@@ -277,6 +277,8 @@ def test_a_plan_is_printed_drawn_explained_and_survives_json(tmp_path: Path) -> 
     assert "w (shadowed)" in graph(made, "text")
     assert graph(made, "mermaid").count("-->") == 4
     assert graph(made, "svg").count("<rect") == 6
+    dry = loaded(tmp_path, {"w": {**WRITE, "staging": {"run": "dry"}}})
+    assert "is its staging.run" in explain(dry, plan(dry))  # type: ignore[arg-type]
     assert "no network" in explain(given, made)  # type: ignore[arg-type]
     assert plan_from_json(plan_json(made)) == made
     assert plan_from_json(plan_json(replace(made, warnings=("w",)))) != made

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
 
-from runner.errors import StoreError, UsageError
-from runner.settings import Choices, Settings, choices, state_id
+from runner.errors import UsageError
+from runner.settings import Choices, Settings, choices
 
 
 def settings_in(folder: Path, policy: str | None = None) -> Settings:
@@ -69,21 +68,3 @@ def test_a_wrong_policy_file_is_an_error_that_names_the_file(tmp_path: Path, tex
     with pytest.raises(UsageError, match=words) as caught:
         choices(settings_in(tmp_path, text))
     assert "policy.yaml" in str(caught.value)
-
-
-def test_the_state_id_is_made_once_whoever_asks_first(tmp_path: Path) -> None:
-    found: list[str] = []
-    threads = [threading.Thread(target=lambda: found.append(state_id(tmp_path / "home"))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 8
-    assert len(set(found)) == 1
-    assert [path.name for path in (tmp_path / "home").iterdir()] == ["id"]
-
-
-def test_a_state_id_that_is_none_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "id").write_text("../../etc")
-    with pytest.raises(StoreError, match="does not hold an id"):
-        state_id(tmp_path)
