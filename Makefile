@@ -44,8 +44,11 @@ engine: ## use a reachable Docker Engine, else install and start one
 engine-stop: ## end the Docker Engine that `make engine` started, and no other
 	@.ci/engine stop
 
-images: $(WHEEL_STAMP) ## build the sandbox profiles that the tests use
-	cd / && $(BIN)/runner sandbox build $(PROFILES)
+images: $(WHEEL_STAMP) ## build the sandbox profiles that the tests use, where they are not built yet
+	@cd / && for name in $(PROFILES); do \
+	    $(BIN)/runner sandbox list --json | grep -q "\"name\": *\"$$name\", *\"digest\": *\"sha256:" \
+	        || $(BIN)/runner sandbox build $$name || exit; \
+	done
 
 test: $(WHEEL_STAMP) engine images ## build the wheel, install it, and test what was installed
 	cd tests && PATH="$(BIN):$$PATH" $(PYTEST) -m "not soak" $(CURDIR)/tests $(ARGS)
@@ -53,7 +56,7 @@ test: $(WHEEL_STAMP) engine images ## build the wheel, install it, and test what
 check: $(VENV)/.made ## format, lint, types, layers, and the init binaries against their source
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	MYPYPATH=$(CURDIR) $(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m runner.sandbox.init.build --check
 
