@@ -34,6 +34,8 @@ from runner.sandbox.init.binary import path_for
 from runner.sandbox.seccomp import docker_profile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runner.sandbox.base import SandboxSpec
 
 _ROOTS_STEP = 10001
@@ -99,11 +101,11 @@ class DockerDriver:
             raise
         return DockerSandbox(spec, self._api, running, folder, self._removals)
 
-    def reap(self, live_runs: frozenset[str]) -> tuple[str, ...]:
+    def reap(self, is_live: Callable[[str], bool]) -> tuple[str, ...]:
         """Remove containers of our state folder whose run nobody drives; return their names."""
         removed = []
         for found in self._api.containers(f"runner.state={self._state}"):
-            if found["Labels"].get("runner.run") not in live_runs:
+            if not is_live(found["Labels"].get("runner.run", "")):
                 remove_container(self._api, found["Id"])
                 removed.append(str(found["Names"][0]).removeprefix("/"))
         return tuple(sorted(removed))
