@@ -19,7 +19,7 @@ from runner.settings import Settings, choices
 from runner.store.artifacts import Artifacts
 from runner.store.journal import Journal
 from runner.store.layout import Layout
-from runner.store.locks import RunLock, live_runs
+from runner.store.locks import RunLock, is_live
 from runner.wiring import RunImages, RunJournal, RunLogs, RunSecrets
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class App:
         driver = self._driver(engine or chosen.engine, plan.mode, watching.say)
         try:
             unenforced = tuple(f"{gap.what}: {gap.why}" for gap in driver.check().gaps)
-            driver.reap(live_runs(self._settings.home))
+            driver.reap(self._is_live)
             images, warnings = self._images(plan, project, driver, watching.say)
             created = RunCreated(
                 plan.workflow,
@@ -237,15 +237,17 @@ class App:
     def collect_garbage(self) -> list[str]:
         """Remove what dead runs left, on every engine that answers; returns what was removed."""
         removed: list[str] = []
-        live = live_runs(self._settings.home)
         for engine in ("docker", "bubblewrap"):
             try:
                 driver = self._make_driver(engine)
-                removed += driver.reap(live)
+                removed += driver.reap(self._is_live)
                 driver.close()
             except EngineUnavailable:
                 continue
         return removed
+
+    def _is_live(self, run: str) -> bool:
+        return is_live(self._layout, run)
 
     def build_profile(self, name: str, project: Path, say: Callable[[str], None]) -> str:
         """Build a profile and give it to the engine where one answers; returns the image's digest."""

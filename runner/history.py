@@ -48,7 +48,7 @@ class History:
                     "started": rfc3339(row.started) if row.started else None,
                     "ended": rfc3339(row.ended) if row.ended else None,
                 }
-                for row in journal.runs()
+                for row in reversed(journal.runs())
             ]
 
     def report(self, prefix: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Copying:
         try:
             _copy(source, copy, path, room)
             os.lseek(copy, 0, os.SEEK_SET)
-            os.fchmod(copy, 0o555 if os.fstat(source).st_mode & 0o111 else 0o444)
+            os.fchmod(copy, 0o755 if os.fstat(source).st_mode & 0o111 else 0o644)
             return _hash(copy, path, room)
         finally:
             os.close(copy)
@@ -100,9 +100,9 @@ class Copying:
         (self.root / path).symlink_to(target)
 
     def seal(self) -> None:
-        """Take the write permission from every folder, deepest first."""
+        """Open every folder to the readers of the mount, deepest first: copies of it stay writable there."""
         for made in reversed(self.folders):
-            made.chmod(0o555)
+            made.chmod(0o755)
 
 
 @dataclass(slots=True)

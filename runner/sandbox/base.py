@@ -7,7 +7,7 @@ Sizes are bytes, times are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -191,8 +191,11 @@ class Driver(Protocol):
         """Make a sandbox that waits for its message. May be called ahead of need, from any thread."""
         ...
 
-    def reap(self, live_runs: frozenset[str]) -> tuple[str, ...]:
-        """Remove what carries our state id and belongs to no run in ``live_runs``; return what was removed."""
+    def reap(self, is_live: Callable[[str], bool]) -> tuple[str, ...]:
+        """Remove what carries our state id and whose run is not live; return what was removed.
+
+        ``is_live`` is asked about a run after its things were found: a run that starts meanwhile is safe.
+        """
         ...
 
     def close(self) -> None:

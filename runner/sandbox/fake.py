@@ -15,7 +15,7 @@ from runner.sandbox.base import STDOUT, Capabilities, Chunk, Collection, Exit
 from runner.sandbox.collect import Caps, collect_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from runner.sandbox.base import Message, SandboxSpec
@@ -75,10 +75,10 @@ class FakeDriver:
             self.alive.append(sandbox)
             return sandbox
 
-    def reap(self, live_runs: frozenset[str]) -> tuple[str, ...]:
+    def reap(self, is_live: Callable[[str], bool]) -> tuple[str, ...]:
         """Forget the sandboxes of runs that are not alive."""
         with self._lock:
-            gone = [sandbox for sandbox in self.alive if sandbox.spec.run not in live_runs]
+            gone = [sandbox for sandbox in self.alive if not is_live(sandbox.spec.run)]
         for sandbox in gone:
             sandbox.destroy()
         return tuple(f"{sandbox.spec.run}/{sandbox.spec.step}" for sandbox in gone)

@@ -63,7 +63,7 @@ class RunLock:
 
 def is_live(layout: Layout, run: str) -> bool:
     """Whether a runner drives the run now; asking disturbs nobody."""
-    return _held(layout.lock(run))
+    return _held(layout.home / "runs" / run / "lock")
 
 
 def live_runs(home: Path) -> frozenset[str]:

@@ -168,15 +168,15 @@ def test_the_same_content_is_the_same_snapshot_and_other_content_another(
     (project / "app" / "main.py").chmod(0o755)
     second, other = snapshots.take(project / "app", project)
     assert second != first
-    assert (other / "main.py").stat().st_mode & 0o777 == 0o555
-    assert other.stat().st_mode & 0o777 == 0o555
+    assert (other / "main.py").stat().st_mode & 0o777 == 0o755
+    assert other.stat().st_mode & 0o777 == 0o755
 
 
 def test_a_snapshot_that_was_tampered_with_is_made_anew(project: Path, snapshots: Snapshots) -> None:
     digest, path = snapshots.take(project / "app", project)
     (path / "main.py").chmod(0o644)
     (path / "main.py").write_text("evil")
-    (path / "main.py").chmod(0o444)
+    (path / "main.py").chmod(0o644)
     assert not snapshots.holds(digest)
     assert snapshots.take(project / "app", project) == (digest, path)
     assert (path / "main.py").read_text() == "print(1)"
@@ -186,7 +186,7 @@ def test_a_snapshot_that_was_tampered_with_is_made_anew(project: Path, snapshots
 def test_a_single_file_is_a_snapshot_too(project: Path, snapshots: Snapshots) -> None:
     digest, path = snapshots.take(project / "app" / "main.py", project)
     assert path.read_text() == "print(1)"
-    assert path.stat().st_mode & 0o777 == 0o444
+    assert path.stat().st_mode & 0o777 == 0o644
     assert snapshots.holds(digest)
 
 

@@ -141,5 +141,5 @@ def test_a_snapshot_holds_exactly_what_was_there(files: dict[str, bytes]) -> Non
         digest, path = Snapshots(Path(folder, "state", "snapshots")).take(source, source.parent)
         assert {each.name: each.read_bytes() for each in path.iterdir()} == files
         assert path.name == digest
-        assert all(each.stat().st_mode & 0o777 == 0o444 for each in path.iterdir())
+        assert all(each.stat().st_mode & 0o777 == 0o644 for each in path.iterdir())
         path.chmod(0o755)

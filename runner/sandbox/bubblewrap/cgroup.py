@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from runner.errors import SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from runner.sandbox.base import Limits
 
@@ -153,7 +153,7 @@ def remove_group(folder: Path) -> bool:
     return True
 
 
-def reap_groups(hierarchy: Hierarchy, parent: str, live_runs: frozenset[str]) -> set[str]:
+def reap_groups(hierarchy: Hierarchy, parent: str, is_live: Callable[[str], bool]) -> set[str]:
     """Remove the groups of runs that are not alive; return their names."""
     removed = set()
     for base in hierarchy.folders:
@@ -162,7 +162,7 @@ def reap_groups(hierarchy: Hierarchy, parent: str, live_runs: frozenset[str]) ->
         except OSError:
             continue
         for folder in found:
-            if folder.name.rpartition("-")[0] not in live_runs and remove_group(folder):
+            if not is_live(folder.name.rpartition("-")[0]) and remove_group(folder):
                 removed.add(folder.name)
     return removed
 

@@ -30,6 +30,8 @@ from runner.sandbox.init.binary import path_for
 from runner.sandbox.seccomp import bpf_program
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runner.sandbox.base import SandboxSpec
 
 HOST = "host:"
@@ -98,12 +100,11 @@ class BubblewrapDriver:
             raise SandboxError(f"cannot make a sandbox: {error}") from error
         return BubblewrapSandbox(spec, parts)
 
-    def reap(self, live_runs: frozenset[str]) -> tuple[str, ...]:
+    def reap(self, is_live: Callable[[str], bool]) -> tuple[str, ...]:
         """Remove control groups and in-memory folders of runs that nobody drives; return their names."""
-        live = frozenset(map(_plain, live_runs))
-        removed = reap_groups(self._hierarchy, self._parent, live)
+        removed = reap_groups(self._hierarchy, self._parent, is_live)
         for place in _our_mounts(self._home):
-            if not live_runs.intersection(place.parts) and unmount(place):
+            if not any(map(is_live, place.parts)) and unmount(place):
                 removed.add(str(place))
         return tuple(sorted(removed))
 
