@@ -281,7 +281,7 @@ def _until(condition: Callable[[], object]) -> bool:
 
 def _running(seconds: str) -> bool:
     wanted = b"sleep\0" + seconds.encode() + b"\0"
-    for place in Path("/proc").glob("[0-9]*/cmdline"):
+    for place in list(Path("/proc").glob("[0-9]*/cmdline")):
         try:
             if place.read_bytes() == wanted:
                 return True
