@@ -43,13 +43,14 @@ class Task:
 
 
 class Attempt:
-    """An attempt under way: ``run`` in one thread, ``stop`` from any."""
+    """An attempt under way: ``run`` in one thread, ``stop`` from any; ``begun`` is set once it runs or is over."""
 
     def __init__(self, work: Work, task: Task, observer: Observer) -> None:
         """Make nothing yet."""
         self._work, self._task, self._observer = work, task, observer
         self._lock = threading.Lock()
         self._live: Sandbox | None = None
+        self.begun = threading.Event()
         self._stopped = ""
         self._detail = ""
         self._masker: MaskerPort = work.stores.masker([])
@@ -72,19 +73,15 @@ class Attempt:
     def run(self) -> AttemptEnded:
         """Make the attempt and return its end, with its sandbox gone; raises ``StoreError`` only."""
         try:
-            secrets = self._open_secrets()
+            return self._run_sandboxed(self._open_secrets())
         except PolicyDenied as error:
             return self._ended(None, "denied", str(error))
-        except SandboxError as error:
-            return self._ended(None, "infra", str(error))
-        self._masker = self._stores.masker([one.reveal() for one in list(self._work.opened.values())])
-        try:
-            return self._run_sandboxed(secrets)
         except SandboxError as error:
             if self._stopped:
                 return self._ended(None, self._stopped, self._detail)
             return self._ended(None, "infra", str(error))
         finally:
+            self.begun.set()
             shutil.rmtree(self._task.spec.directory, ignore_errors=True)
 
     def _open_secrets(self) -> tuple[SecretValue, ...]:
@@ -93,6 +90,7 @@ class Attempt:
             secret = self._stores.secrets.open(use.secret)
             self._work.opened[use.secret] = secret
             values.append(SecretValue(use.name, secret.reveal(), use.as_env))
+        self._masker = self._stores.masker([one.reveal() for one in list(self._work.opened.values())])
         return tuple(values)
 
     def _run_sandboxed(self, secrets: tuple[SecretValue, ...]) -> AttemptEnded:
@@ -114,6 +112,7 @@ class Attempt:
     def _go_live(self, sandbox: Sandbox) -> None:
         with self._lock:
             self._live = sandbox
+            self.begun.set()
             stopped = self._stopped
         if stopped:
             sandbox.stop(grace=self._task.step.grace)
@@ -151,7 +150,7 @@ class Attempt:
     def _conclude(self, exited: Exit, collection: Collection) -> AttemptEnded:
         outputs: dict[str, str] = {}
         kept: list[ArtifactKept] = []
-        bad = list(collection.refused)
+        bad = [words for words in collection.refused if words != f"{OUTPUT_FILE}: was not written"]
         for file in collection.files:
             if file.name == OUTPUT_FILE:
                 outputs, lines = read_outputs(file.path)

@@ -33,6 +33,7 @@ from runner.workflow.expressions import ExpressionError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from concurrent.futures import Future
+    from threading import Event as Flag
 
     from runner.engine.ports import Work
     from runner.planning.plan import ImageRef, Plan
@@ -191,7 +192,13 @@ class Executor:
             if name is None:
                 return
             parked.add(name)
-            lane.park(name, self._spec(name, 1, lane))
+            lane.park(name, self._spec(name, 1, lane), self._turn(lane))
+
+    def _turn(self, lane: Lane) -> Flag | None:
+        """Return what parking waits for: a lone step loses nothing by it, many would compete with it."""
+        if len(self._flights) == 1:
+            return None
+        return next(flight.attempt.begun for flight in self._flights.values() if flight.lane is lane)
 
     def _next_likely(self, plan: Plan, parked: set[str]) -> str | None:
         waiting, run = self._unparked, self._run

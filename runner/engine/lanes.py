@@ -13,6 +13,7 @@ from runner.errors import SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from threading import Event
 
     from runner.sandbox.base import Driver, Sandbox, SandboxSpec
 
@@ -42,10 +43,16 @@ class Lane:
         """Take note that the lane's step has ended."""
         self.step = None
 
-    def park(self, step: str, spec: SandboxSpec) -> None:
-        """Begin to make the sandbox of the step's first attempt; returns at once."""
+    def park(self, step: str, spec: SandboxSpec, after: Event | None) -> None:
+        """Begin to make the sandbox of the step's first attempt, once ``after`` is set; returns at once."""
         self.parked_step = step
-        self._parked = self._parker.submit(_make, self._driver, spec)
+
+        def make() -> Sandbox:
+            if after:
+                after.wait()
+            return _make(self._driver, spec)
+
+        self._parked = self._parker.submit(make)
 
     def take(self, spec: SandboxSpec) -> Callable[[], Sandbox]:
         """Return what gives the sandbox of ``spec``: the parked one, or a new one if parking failed."""

@@ -282,3 +282,9 @@ def test_the_run_object_has_the_fields_of_the_contract(bench: Bench) -> None:
         "ended": 0,
     }
     assert report["steps"]["a"]["started"].endswith("Z")
+
+
+def test_an_attempt_that_never_gets_a_sandbox_does_not_hold_up_what_is_parked(bench: Bench) -> None:
+    denied = step("a", secrets=(SecretUse("T", "token"),), continue_on_error=True)
+    run = bench.run(ScriptedDriver(parks=True), denied, step("b"), step("c", "a"), step("d", "b"))
+    assert [state.status for state in run.steps.values()] == ["failed", "succeeded", "succeeded", "succeeded"]
