@@ -6,7 +6,15 @@ Whether the parts fit together (needs, paths, hosts) is checked in ``lint``.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 from runner.workflow.fields import (
     WORKFLOW_NAME,
@@ -105,7 +113,8 @@ class Mount(_Part):
         return {"source": parts[0], "target": parts[1]}
 
 
-Mounts = Annotated[tuple[Mount, ...], Field(json_schema_extra={"items": {"type": "string"}})]
+_MOUNT_SCHEMA = {"type": "string", "pattern": r"^[^:]+:/[^:]*(:ro)?$"}
+Mounts = tuple[Annotated[Mount, WithJsonSchema(_MOUNT_SCHEMA)], ...]
 
 
 class SecretRef(_Part):
@@ -125,7 +134,20 @@ def _to_secrets(value: Any) -> Any:  # noqa: ANN401 - whatever YAML gave
     return value
 
 
-Secrets = Annotated[dict[EnvName, SecretRef], BeforeValidator(_to_secrets)]
+_SECRET_SCHEMA = {
+    "type": "object",
+    "properties": {"secret": {"type": "string"}, "as": {"enum": ["file", "env", "header"]}},
+    "required": ["secret"],
+    "additionalProperties": False,
+}
+_SECRETS_SCHEMA = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "object", "additionalProperties": {"anyOf": [{"type": "string"}, _SECRET_SCHEMA]}},
+    ]
+}
+Secrets = Annotated[dict[EnvName, SecretRef], BeforeValidator(_to_secrets), WithJsonSchema(_SECRETS_SCHEMA)]
 
 
 class Retry(_Part):
@@ -159,10 +181,13 @@ class Matrix(_Part):
         return {"axes": {key: legs for key, legs in value.items() if key not in special}, **special}
 
 
+_MATRIX_SCHEMA = {"type": "object", "additionalProperties": {"type": "array"}}
+
+
 class Strategy(_Part):
     """One step as many legs."""
 
-    matrix: Matrix
+    matrix: Annotated[Matrix, WithJsonSchema(_MATRIX_SCHEMA)]
     max_parallel: Annotated[Count | None, Field(alias="max-parallel")] = None
     fail_fast: Annotated[Flag, Field(alias="fail-fast")] = True
 
