@@ -180,7 +180,10 @@ class _Planner:
         return found
 
     def _problem(self, name: str, what: object) -> Problem:
-        return Problem(str(self.loaded.path), 0, 0, f"{name}: {what}" if name else str(what))
+        step = name.partition("[")[0]
+        positions = self.loaded.positions
+        place = positions.get(("steps", step)) or positions.get(("finally", step)) or (0, 0)
+        return Problem(str(self.loaded.path), *place, f"{name}: {what}" if name else str(what))
 
     def _raise(self, problems: list[Problem]) -> None:
         if problems:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class Loaded:
     path: Path
     project: Path
     warnings: tuple[str, ...] = ()
+    positions: dict[tuple[str, ...], tuple[int, int]] = field(default_factory=dict)
 
 
 def loaded(folder: Path, steps: dict[str, Any], **rest: Any) -> Loaded:
@@ -84,6 +85,13 @@ def test_unknown_steps_are_told_all_at_once(tmp_path: Path) -> None:
         "a: there is no step 'nope'",
         "b: there is no step 'gone'",
     ]
+
+
+def test_an_error_says_where_its_step_stands(tmp_path: Path) -> None:
+    steps = {"a": {"run": "x", "strategy": {"matrix": {"v": []}}}}
+    given = replace(loaded(tmp_path, steps), positions={("steps", "a"): (7, 3)})
+    with pytest.raises(WorkflowError, match=r"workflow\.yaml:7:3: error: a: its matrix has no legs"):
+        plan(given)
 
 
 def test_finally_steps_stand_last_and_keep_their_files(tmp_path: Path) -> None:
