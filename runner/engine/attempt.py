@@ -43,7 +43,7 @@ class Task:
 
 
 class Attempt:
-    """An attempt under way: ``run`` in one thread, ``stop`` from any; ``begun`` is set once it runs or is over."""
+    """An attempt under way: ``run`` in one thread, ``stop`` from any; ``begun`` once it runs or is over."""
 
     def __init__(self, work: Work, task: Task, observer: Observer) -> None:
         """Make nothing yet."""
