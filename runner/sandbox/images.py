@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 from runner.errors import EngineUnavailable, ImageMissing
 from runner.sandbox.base import Image
-from runner.sandbox.build import engine_images, oci
-from runner.sandbox.build.builder import build_profile, built_profile, layer_path, profile_rootfs, rootfs
 from runner.sandbox.build.profile import find_profile, load_profile, profile_names
-from runner.sandbox.build.unpack import unpack
+from runner.sandbox.build.record import BuiltProfile, built_profile, layer_path, rootfs_path
 from runner.sandbox.shipped import shipped_folder
 
 if TYPE_CHECKING:
@@ -61,9 +59,10 @@ class Images:
 
     def build(self, name: str) -> Image:
         """Build profile ``name`` anew, and give it to the engine; the newest packages make a new digest."""
-        folder = find_profile(name, self._folders)
-        built = build_profile(name, folder, self._cache, self._progress)
-        tree = profile_rootfs(self._cache, built)
+        from runner.sandbox.build import engine_images
+
+        built = self._build(name, find_profile(name, self._folders))
+        tree = self._tree(built)
         reference = ""
         if self._engine != "bubblewrap":
             reference = engine_images.profile_id(built) or engine_images.load(
@@ -82,8 +81,10 @@ class Images:
         return rows
 
     def _loaded_profile(self, name: str) -> Image:
+        from runner.sandbox.build import engine_images
+
         folder = find_profile(name, self._folders)
-        built = built_profile(folder, self._cache) or build_profile(name, folder, self._cache, self._progress)
+        built = built_profile(folder, self._cache) or self._build(name, folder)
         reference = engine_images.profile_id(built)
         if reference is None:
             self._progress(f"loading sandbox profile {name} into the engine")
@@ -95,6 +96,8 @@ class Images:
             raise ImageMissing(
                 f"{name} works under bubblewrap only", cure="load it into the engine and name it"
             )
+        from runner.sandbox.build import engine_images
+
         found = engine_images.inspect(name)
         if found is None:
             self._progress(f"pulling {name}")
@@ -104,7 +107,7 @@ class Images:
     def _unpacked_profile(self, name: str) -> Image:
         built = built_profile(find_profile(name, self._folders), self._cache)
         if built is not None:
-            return Image(name, built.digest, profile_rootfs(self._cache, built))
+            return Image(name, built.digest, self._tree(built))
         cure = f"runner sandbox build {name}"
         if self._mode == "production":
             raise ImageMissing(
@@ -115,7 +118,22 @@ class Images:
             self.warnings.append(text)
         return Image(name, HOST)
 
+    def _build(self, name: str, folder: Path) -> BuiltProfile:
+        from runner.sandbox.build.builder import build_profile
+
+        return build_profile(name, folder, self._cache, self._progress)
+
+    def _tree(self, built: BuiltProfile) -> Path:
+        if (tree := rootfs_path(self._cache, built.digest)).is_dir():
+            return tree
+        from runner.sandbox.build.builder import profile_rootfs
+
+        return profile_rootfs(self._cache, built)
+
     def _unpacked_reference(self, name: str) -> Image:
+        from runner.sandbox.build import engine_images, oci
+        from runner.sandbox.build.builder import rootfs
+
         if name.startswith("oci:"):
             layout = self._project / name.removeprefix("oci:")
             digest, layers = oci.read_layout(layout)
@@ -133,5 +151,8 @@ class Images:
 
 
 def _export(identity: str, target: Path) -> None:
-    with engine_images.exported(identity) as stream:
+    from runner.sandbox.build.engine_images import exported
+    from runner.sandbox.build.unpack import unpack
+
+    with exported(identity) as stream:
         unpack(stream, target)

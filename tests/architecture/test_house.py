@@ -79,7 +79,7 @@ def test_names_say_what_a_thing_is() -> None:
 
 def test_no_file_names_a_folder_of_one_machine() -> None:
     texts = [
-        *PYTHON,
+        *SOURCES,
         *ROOT.glob("*.md"),
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "workflows").rglob("*.y*ml"),

@@ -14,8 +14,9 @@ import pytest
 
 from runner.errors import EngineUnavailable, ImageMissing, SandboxError, UsageError
 from runner.sandbox.build import engine_images
-from runner.sandbox.build.builder import build_profile, layer_path, rootfs
+from runner.sandbox.build.builder import build_profile, rootfs
 from runner.sandbox.build.profile import find_profile, load_profile
+from runner.sandbox.build.record import layer_path
 from runner.sandbox.images import HOST, Images
 from runner.sandbox.shipped import shipped_folder
 

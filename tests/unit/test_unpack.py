@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runner.errors import ImageMissing, SandboxError
-from runner.sandbox.build.archive import architecture
+from runner.sandbox.build.record import architecture
 from runner.sandbox.build.unpack import unpack
 from runner.sandbox.images import Images
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from runner.errors import SandboxError
 from runner.sandbox.build import debian, layer
-from runner.sandbox.build.archive import BuiltProfile, architecture
 from runner.sandbox.build.profile import Profile, load_profile, recipe_digest
+from runner.sandbox.build.record import BuiltProfile, architecture, layer_path, read_record, rootfs_path
 from runner.sandbox.build.unpack import unpack
 
 if TYPE_CHECKING:
@@ -59,20 +59,9 @@ def build_profile(name: str, folder: Path, cache: Path, progress: Progress) -> B
     return built
 
 
-def built_profile(folder: Path, cache: Path) -> BuiltProfile | None:
-    """Return what the recipe in ``folder`` was last built into, or None when it has to be built."""
-    built = _read(cache / "records" / f"{recipe_digest(folder)}.json")
-    return built if built and layer_path(cache, built).is_file() else None
-
-
-def layer_path(cache: Path, built: BuiltProfile) -> Path:
-    """Return where the layer of ``built`` lies in ``cache``."""
-    return cache / "layers" / f"{built.layer}.tar"
-
-
 def rootfs(cache: Path, digest: str, fill: Callable[[Path], None]) -> Path:
     """Return the unpacked tree of image ``digest``, made by ``fill(empty folder)`` if it is not there yet."""
-    target = cache / "rootfs" / digest.removeprefix("sha256:")
+    target = rootfs_path(cache, digest)
     if target.is_dir():
         return target
     with _locked(cache, target.name), _scratch(cache) as scratch:
@@ -142,7 +131,7 @@ def _installed(status: str) -> dict[str, str]:
 
 
 def _differences(built: BuiltProfile, lock: Path) -> list[str]:
-    old = _read(lock)
+    old = read_record(lock)
     if old is None or old.arch != built.arch or old.digest == built.digest:
         return []
     changed = [
@@ -155,15 +144,6 @@ def _differences(built: BuiltProfile, lock: Path) -> list[str]:
 
 def _as_json(built: BuiltProfile) -> str:
     return json.dumps({**asdict(built), "digest": built.digest}, indent=1, sort_keys=True) + "\n"
-
-
-def _read(file: Path) -> BuiltProfile | None:
-    try:
-        data = json.loads(file.read_bytes())
-        data.pop("digest", None)
-        return BuiltProfile(**data)
-    except (OSError, ValueError, TypeError, AttributeError):
-        return None
 
 
 def _write(file: Path, text: str) -> None:

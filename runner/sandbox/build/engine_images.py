@@ -15,11 +15,13 @@ from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from runner.errors import EngineUnavailable, ImageMissing, SandboxError
-from runner.sandbox.build.archive import BuiltProfile, write_archive
+from runner.sandbox.build.archive import write_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from runner.sandbox.build.record import BuiltProfile
 
 _API = "/v1.41"
 _ANSWER_SECONDS = 30.0

@@ -9,7 +9,7 @@ import re
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from runner.errors import ImageMissing, SandboxError
-from runner.sandbox.build.archive import architecture
+from runner.sandbox.build.record import architecture
 from runner.sandbox.build.unpack import unpack
 
 if TYPE_CHECKING:

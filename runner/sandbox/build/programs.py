@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.errors import SandboxError
@@ -24,6 +25,10 @@ CURES = {
     "apt-get": "build the profile on a Debian machine, or use `image:` with a reference",
     "dpkg-deb": "apt-get install dpkg",
 }
+
+
+_UNREACHABLE = "is the Debian mirror reachable? `apt-get update` tells"
+_UNPRIVILEGED = "build as root, or install uidmap and give this user a range in /etc/subuid and /etc/subgid"
 
 
 def need(program: str) -> str:
@@ -54,8 +59,9 @@ def run(argv: list[str], *, folder: Path, progress: Progress, stdin: str = "") -
     ) as process:
         if process.stdin is None or process.stdout is None:
             raise SandboxError(f"{argv[0]} could not be started")
-        process.stdin.write(stdin)
-        process.stdin.close()
+        with suppress(BrokenPipeError):
+            process.stdin.write(stdin)
+            process.stdin.close()
         for line in process.stdout:
             last.append(line.rstrip())
             progress(line.rstrip())
@@ -63,7 +69,7 @@ def run(argv: list[str], *, folder: Path, progress: Progress, stdin: str = "") -
         words = "\n  ".join(last)
         raise SandboxError(
             f"{argv[0]} failed with status {process.returncode}:\n  {words}",
-            cure="is the Debian mirror reachable? `apt-get update` tells",
+            cure=_UNPRIVILEGED if "chroot mode" in words else _UNREACHABLE,
         )
 
 
