@@ -96,7 +96,7 @@ def _end_of(text: str) -> tuple[int, int]:
 
 
 def _model(document: Document, findings: list[Finding]) -> Workflow | None:
-    """Return the model; where only leaves are wrong, the model without them, so that the rest is checked too."""
+    """Return the model; where only leaves are wrong, the model without them: the rest is checked too."""
     if not isinstance(document.data, dict):
         findings.append(Finding((1, 1), "a workflow file is a mapping: name, steps"))
         return None

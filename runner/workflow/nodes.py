@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-from yaml.cyaml import CParser
+from yaml.cyaml import CParser  # type: ignore[attr-defined, unused-ignore]
 
 DEEPEST = 40
 MOST_NODES = 100_000
@@ -129,7 +129,7 @@ class _Conversion:
             return self.mapping(node, path, depth)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(each, (*path, n), depth + 1) for n, each in enumerate(node.value)]
-        return node.value if node.tag != "plain" else self.plain(node)
+        return self.plain(node) if node.tag == "plain" else node.value
 
     def mapping(self, node: yaml.MappingNode, path: Path, depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -149,7 +149,7 @@ class _Conversion:
             result[name] = self.value(value, here, depth + 1)
         return result
 
-    def plain(self, node: yaml.ScalarNode) -> Any:  # noqa: ANN401 - any scalar
+    def plain(self, node: yaml.Node) -> Any:  # noqa: ANN401 - any scalar
         text = node.value
         if text in _NULLS:
             return None
@@ -159,7 +159,7 @@ class _Conversion:
             return text
         return self.number(node, text)
 
-    def number(self, node: yaml.ScalarNode, text: str) -> str | float:
+    def number(self, node: yaml.Node, text: str) -> str | float:
         whole, based = _INTEGER.fullmatch(text), _BASED.fullmatch(text)
         if _NO_NUMBER.fullmatch(text):
             self.found(node, f"{text} is not a number that anything here can use")
@@ -173,7 +173,7 @@ class _Conversion:
             return int(text)
         return int(text, 0) if based else self.fraction(node, text)
 
-    def fraction(self, node: yaml.ScalarNode, text: str) -> float:
+    def fraction(self, node: yaml.Node, text: str) -> float:
         number = float(text) if len(text) <= DEEPEST else float("inf")
         if number in {float("inf"), float("-inf")}:
             self.found(node, "the number is too large", "quote it if it is text")

@@ -71,7 +71,7 @@ def _expression(source: Source, where: Where, text: str, roots: frozenset[str]) 
 
 
 def _named(source: Source, where: Where, name: str, step: Step) -> Iterator[Problem]:
-    texts = [(("env", key), text) for key, text in step.env.items() if OPEN in text]
+    texts: list[tuple[Where, str]] = [(("env", key), text) for key, text in step.env.items() if OPEN in text]
     texts += [(("in", key), text) for key, text in step.inputs.items() if OPEN in text]
     texts += [(("if",), step.condition)] if step.condition else []
     for key, text in texts:

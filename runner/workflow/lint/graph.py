@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from runner.errors import Problem
     from runner.workflow.lint.source import Source, Where
-    from runner.workflow.model import Step
+    from runner.workflow.model import Command, Step
 
 
 def needs_of(step: Step) -> tuple[str, ...]:
@@ -48,26 +48,33 @@ def _needs(source: Source, where: Where, step: Step, everything: dict[str, Step]
             yield source.error(here, f"{name} stands under finally, which runs last: nothing can need it")
 
 
-def _inputs(source: Source, where: Where, step: object, everything: dict[str, Step]) -> Iterator[Problem]:
-    for name, text in getattr(step, "inputs", {}).items():
+def _inputs(source: Source, where: Where, step: Command, everything: dict[str, Step]) -> Iterator[Problem]:
+    for name, text in step.inputs.items():
         here = (*where, "in", name)
         if name.startswith("/") or ".." in name.split("/"):
             yield source.error(here, f"{name} leaves /in")
+        start, _, file = text.partition("/")
         if OPEN in text:
             continue
-        start, _, file = text.partition("/")
         if not file:
             yield source.error(here, f"{text} names no file: write STEP/FILE or data/DATASET")
-        elif start == "data":
-            if file not in source.model.data:
-                yield source.error(here, f"there is no dataset {file}", suggest(file, source.model.data))
-        elif start not in everything:
-            yield source.error(here, f"there is no step {start}", suggest(start, everything))
-        elif where[0] == "steps" and start not in source.model.steps:
-            yield source.error(here, f"{start} stands under finally, which runs last: nothing can need it")
-        elif not _made(file, everything[start].out):
-            hint = suggest(file, everything[start].out) or f"add it to {start}'s out"
-            yield source.error(here, f"{start} does not hand on {file}", hint)
+        elif start != "data":
+            yield from _file(source, here, (start, file), everything)
+        elif file not in source.model.data:
+            yield source.error(here, f"there is no dataset {file}", suggest(file, source.model.data))
+
+
+def _file(
+    source: Source, here: Where, wanted: tuple[str, str], everything: dict[str, Step]
+) -> Iterator[Problem]:
+    start, file = wanted
+    if start not in everything:
+        yield source.error(here, f"there is no step {start}", suggest(start, everything))
+    elif here[0] == "steps" and start not in source.model.steps:
+        yield source.error(here, f"{start} stands under finally, which runs last: nothing can need it")
+    elif not _made(file, everything[start].out):
+        hint = suggest(file, everything[start].out) or f"add it to {start}'s out"
+        yield source.error(here, f"{start} does not hand on {file}", hint)
 
 
 def _made(file: str, patterns: tuple[str, ...]) -> bool:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from runner.errors import Problem
     from runner.workflow.lint.source import Source, Where
-    from runner.workflow.model import Mount
+    from runner.workflow.model import Mount, Step
 
 RESERVED = ("/in", "/out", "/work", "/tmp", "/run", "/proc", "/dev", "/sys", "/.runner")  # noqa: S108 - inside
 NEVER_IN = (".git", ".env*", "runner.yaml")
@@ -33,17 +33,21 @@ def check(source: Source) -> Iterator[Problem]:
         if data.staging_path:
             yield from looked.problems(("data", name, "staging_path"), data.staging_path)
     for where, _, step in source.steps():
-        if step.requirements:
-            yield from looked.problems((*where, "requirements"), step.requirements)
-        for name, path in step.staging.out.items() if step.staging else ():
-            yield from looked.problems((*where, "staging", "out", name), path)
-        for number, name in enumerate(step.out):
-            if name.startswith("/") or ".." in name.split("/"):
-                yield source.error(
-                    (*where, "out", number), f"{name} leaves /out: write a path relative to it"
-                )
+        yield from _step(looked, where, step)
     if source.model.metadata.runbook and "://" not in source.model.metadata.runbook:
         yield from looked.problems(("metadata", "runbook"), source.model.metadata.runbook, missing="warning")
+
+
+def _step(looked: _Looked, where: Where, step: Step) -> Iterator[Problem]:
+    if step.requirements:
+        yield from looked.problems((*where, "requirements"), step.requirements)
+    for name, path in step.staging.out.items() if step.staging else ():
+        yield from looked.problems((*where, "staging", "out", name), path)
+    for number, name in enumerate(step.out):
+        if name.startswith("/") or ".." in name.split("/"):
+            yield looked.source.error(
+                (*where, "out", number), f"{name} leaves /out: write a path relative to it"
+            )
 
 
 def is_engine_socket(path: str) -> bool:

@@ -87,6 +87,10 @@ def _step(source: Source, where: Where, step: Step) -> Iterator[Problem]:
             yield source.error(
                 (*where, "staging", "out", name), f"{name} is not in out", suggest(name, step.out)
             )
+    yield from _expectations(source, where, step)
+
+
+def _expectations(source: Source, where: Where, step: Step) -> Iterator[Problem]:
     for number, expect in enumerate(step.expect):
         here = (*where, "expect", number)
         if expect.regex is not None and _pattern(expect.regex):

@@ -1,0 +1,105 @@
+"""The parts whose written form differs from what they mean: mounts, secrets, matrices, limits."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from runner.workflow.fields import Bytes, Count, EnvName, Flag, Name, Number, StepId
+
+Scalar = str | Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)] | Flag
+
+
+class Part(BaseModel):
+    """What every part has in common: frozen, and no unknown key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+
+class Resources(Part):
+    """Limits of one sandbox, in bytes and counts; None inherits."""
+
+    memory: Bytes | None = None
+    cpus: Number | None = None
+    pids: Count | None = None
+    files: Count | None = None
+    tmp: Bytes | None = None
+    shm: Bytes | None = None
+    work: Bytes | None = None
+    output: Bytes | None = None
+    log: Bytes | None = None
+
+
+class Mount(Part):
+    """``SOURCE:TARGET``, read-only."""
+
+    source: str
+    target: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:  # noqa: ANN401 - whatever YAML gave
+        if not isinstance(value, str):
+            raise ValueError("a mount is written SOURCE:TARGET")  # noqa: TRY004 - pydantic's way
+        parts = value.removesuffix(":ro").split(":")
+        if parts[-1] == "rw":
+            raise ValueError("mounts are read-only snapshots, :rw does not exist: write results to /out")
+        if len(parts) != 2 or not all(parts):  # noqa: PLR2004 - source and target
+            raise ValueError("a mount is written SOURCE:TARGET or SOURCE:TARGET:ro")
+        return {"source": parts[0], "target": parts[1]}
+
+
+_MOUNT_SCHEMA = {"type": "string", "pattern": r"^[^:]+:/[^:]*(:ro)?$"}
+Mounts = tuple[Annotated[Mount, WithJsonSchema(_MOUNT_SCHEMA)], ...]
+
+
+class SecretRef(Part):
+    """A declared secret as a step gets it: a file, also an environment variable, or a header by the proxy."""
+
+    secret: Name
+    form: Annotated[Literal["file", "env", "header"], Field(alias="as")] = "file"
+
+
+def _to_secrets(value: Any) -> Any:  # noqa: ANN401 - whatever YAML gave
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return {item: {"secret": item} for item in value}
+    if isinstance(value, dict):
+        return {name: {"secret": ref} if isinstance(ref, str) else ref for name, ref in value.items()}
+    return value
+
+
+_SECRET_SCHEMA = {
+    "type": "object",
+    "properties": {"secret": {"type": "string"}, "as": {"enum": ["file", "env", "header"]}},
+    "required": ["secret"],
+    "additionalProperties": False,
+}
+_SECRETS_SCHEMA = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "object", "additionalProperties": {"anyOf": [{"type": "string"}, _SECRET_SCHEMA]}},
+    ]
+}
+Secrets = Annotated[dict[EnvName, SecretRef], BeforeValidator(_to_secrets), WithJsonSchema(_SECRETS_SCHEMA)]
+
+
+class Matrix(Part):
+    """``axes`` multiply; ``exclude`` takes legs away, ``include`` adds to them, as on GitHub."""
+
+    axes: dict[StepId, tuple[Scalar, ...]] = {}
+    include: tuple[dict[StepId, Scalar], ...] = ()
+    exclude: tuple[dict[StepId, Scalar], ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:  # noqa: ANN401 - whatever YAML gave
+        if not isinstance(value, dict):
+            return value
+        special = {key: value[key] for key in ("include", "exclude") if key in value}
+        return {"axes": {key: legs for key, legs in value.items() if key not in special}, **special}
+
+
+_MATRIX_SCHEMA = {"type": "object", "additionalProperties": {"type": "array"}}
+MatrixField = Annotated[Matrix, WithJsonSchema(_MATRIX_SCHEMA)]
