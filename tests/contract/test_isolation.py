@@ -184,7 +184,8 @@ def test_only_plain_files_are_collected(real: Bench) -> None:
     words = "\n".join(result.collection.refused)
     for name in ("link", "folder"):
         assert f"{name}: is a symbolic link" in words
-    assert "pipe: is a named pipe" in words
+    if real.driver.name != "gvisor":  # gVisor lets no pipe be made on a folder of the host
+        assert "pipe: is a named pipe" in words
     assert "one: has 2 hard links" in words
 
 
@@ -196,7 +197,9 @@ def test_what_is_collected_belongs_to_whoever_runs_us(real: Bench) -> None:
 
 
 def test_the_host_s_files_are_out_of_reach(real: Bench) -> None:
-    script = "cat /etc/shadow /proc/1/environ /proc/1/root/etc/shadow; ls /home /root /var; kill -9 1; true"
+    script = "cat /etc/shadow /proc/1/root/etc/shadow; ls /home /root /var; true"
+    if real.driver.name != "gvisor":  # its own kernel protects no PID 1, whose environment is empty
+        script = f"cat /proc/1/environ; kill -9 1; {script}"
     result = real.shell(script)
     assert result.stdout == ""
     assert result.exit.code == 0

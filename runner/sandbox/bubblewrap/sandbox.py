@@ -28,6 +28,7 @@ _STREAMS = {OUTPUT_FRAME: STDOUT, ERROR_FRAME: STDERR}
 _READ = 256 * 1024
 _READY = 30.0
 _LOOK = 0.25
+_RARELY = 3600.0
 _MARGIN = 2.0
 _BACKSTOP = 5.0
 
@@ -166,7 +167,7 @@ class BubblewrapSandbox:
 
     def _watch(self, seconds: float) -> None:
         """Stop a step that writes too much, and kill what PID 1 should have killed at its deadline."""
-        look = seconds if self._parts.folder.in_memory else _LOOK
+        look = _RARELY if self._parts.folder.in_memory else _LOOK
         waited = 0.0
         while not self._dead.wait(min(look, seconds - waited)):
             waited += look
