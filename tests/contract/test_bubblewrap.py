@@ -55,7 +55,7 @@ def test_a_sandbox_that_cannot_be_made_leaves_nothing(host: Bench, tmp_path: Pat
     with pytest.raises(SandboxError):
         host.driver.create(spec)
     assert list(spec.directory.iterdir()) == []
-    assert host.driver.reap(frozenset()) == ()
+    assert host.driver.reap(frozenset().__contains__) == ()
 
 
 def test_an_image_that_is_not_unpacked_is_missing(host: Bench) -> None:
@@ -112,5 +112,5 @@ def test_version_2_groups_get_their_limits(tmp_path: Path) -> None:
     (parent / "run-1" / "memory.events").write_text("oom 1\noom_kill 1\noom_group_kill 0\n")
     assert group.out_of_memory
     (parent / "run-1" / "memory.events").unlink()
-    assert reap_groups(hierarchy, "runner-x", frozenset({"run"})) == set()
-    assert reap_groups(hierarchy, "runner-x", frozenset()) == {"run-1"}
+    assert reap_groups(hierarchy, "runner-x", frozenset({"run"}).__contains__) == set()
+    assert reap_groups(hierarchy, "runner-x", frozenset().__contains__) == {"run-1"}

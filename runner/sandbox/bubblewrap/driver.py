@@ -104,7 +104,8 @@ class BubblewrapDriver:
         """Remove control groups and in-memory folders of runs that nobody drives; return their names."""
         removed = reap_groups(self._hierarchy, self._parent, is_live)
         for place in _our_mounts(self._home):
-            if not any(map(is_live, place.parts)) and unmount(place):
+            below = place.relative_to(self._home.resolve()).parts
+            if not any(map(is_live, below)) and unmount(place):
                 removed.add(str(place))
         return tuple(sorted(removed))
 
