@@ -9,6 +9,7 @@ from hypothesis import given, strategies
 from runner.errors import EngineUnavailable, ImageMissing, LimitUnenforceable, SandboxError
 from runner.sandbox.docker import translate
 from runner.sandbox.docker.api import EngineApi, engine_address
+from runner.sandbox.docker.driver import _gaps
 from runner.sandbox.docker.stream import Demultiplexer, Wire
 from runner.sandbox.docker.verdict import Evidence, judge
 from runner.sandbox.wire import EXITED, NOT_EXECUTED, SIGNALLED, STOPPED, TIMED_OUT, End
@@ -90,6 +91,14 @@ def test_a_remote_engine_is_refused_in_words() -> None:
     with pytest.raises(EngineUnavailable, match="not built yet"):
         engine_address({"DOCKER_HOST": "tcp://10.0.0.1:2375"})
     assert engine_address({"DOCKER_HOST": "unix:///run/x.sock"}) == "/run/x.sock"
+
+
+def test_what_the_kernel_cannot_limit_is_a_gap_with_its_cure() -> None:
+    well_kept = {"SwapLimit": True, "PidsLimit": True, "SecurityOptions": ["name=seccomp,profile=default"]}
+    assert _gaps(well_kept) == ()
+    lacking = _gaps({"SwapLimit": False, "PidsLimit": False, "SecurityOptions": ["name=rootless"]})
+    assert [gap.what for gap in lacking] == ["memory", "pids", "seccomp", "outputs"]
+    assert all(gap.cure for gap in lacking)
 
 
 def test_an_engine_that_is_not_there_names_the_cure(tmp_path: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -45,6 +46,7 @@ _LIMITS = (
     ("cpus", "CpuCfsQuota", "the kernel's CPU bandwidth controller is off"),
     ("pids", "PidsLimit", "the kernel's process controller is off"),
 )
+_USERS_CURE = "use an engine without user id mapping, or --engine bubblewrap"
 _CURE = "boot with the controller on (cgroup_enable=memory swapaccount=1), or use cgroup v2"
 
 
@@ -64,12 +66,15 @@ class DockerDriver:
         self.name = name
         self._state = state
         self._runtime = runtime
-        self._api = EngineApi(engine_address(os.environ))
         self._removals = Removals()
         self._lock = threading.Lock()
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._volumes: dict[str, tuple[str, ...]] = {}
         self._known_setting: Setting | None = None
+
+    @cached_property
+    def _api(self) -> EngineApi:
+        return EngineApi(engine_address(os.environ))
 
     def check(self) -> Capabilities:
         """Return the engine's version and gaps; raises ``EngineUnavailable``."""
@@ -182,4 +187,6 @@ def _gaps(info: dict[str, Any]) -> tuple[Gap, ...]:
     options = " ".join(info.get("SecurityOptions") or ())
     if "seccomp" not in options:
         gaps.append(Gap("seccomp", "the engine was built without seccomp", "install another build"))
+    if "rootless" in options or "userns" in options:
+        gaps.append(Gap("outputs", "the engine maps user ids, so that steps cannot write /out", _USERS_CURE))
     return tuple(gaps)
