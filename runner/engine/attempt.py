@@ -159,7 +159,7 @@ class Attempt:
                 kept.append(
                     ArtifactKept(self._masker.mask_text(file.name), *self._stores.artifacts.keep(file.path))
                 )
-        reason, detail = self._verdict(exited, {file.name for file in collection.files})
+        reason, detail = self._verdict(exited, {file.name for file in collection.files}, bad)
         return AttemptEnded(
             self._task.step.id,
             self._task.number,
@@ -171,14 +171,16 @@ class Attempt:
             refused=tuple(map(self._masker.mask_text, bad)),
         )
 
-    def _verdict(self, exited: Exit, names: set[str]) -> tuple[str | None, str]:
+    def _verdict(self, exited: Exit, names: set[str], refused: list[str]) -> tuple[str | None, str]:
         if self._stopped and (exited.reason is not None or self._stopped == "log-limit"):
             return self._stopped, self._detail
         if exited.reason is not None:
             return exited.reason, exited.detail
         missing = [one for one in self._task.step.outputs if not _GLOB & set(one) and one not in names]
         if missing:
-            return "exit", f"promised file {', '.join(missing)} was not written"
+            told = {line.partition(": ")[0]: line for line in refused}
+            words = "; ".join(told.get(one, f"{one}: was not written") for one in missing)
+            return "exit", f"a promised file is not there: {words}"
         return None, exited.detail
 
     def _ended(self, code: int | None, reason: str, detail: str) -> AttemptEnded:

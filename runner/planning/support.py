@@ -32,7 +32,7 @@ def refuse_unbuilt(loaded: LoadedWorkflow, mode: str) -> None:
     if found:
         lines = "".join(f"\n  - {each}" for each in found)
         raise NotBuilt(
-            f"{loaded.path}: this version of Runner cannot run this yet:{lines}",
+            f"{loaded.path}: not yet built in this version of Runner:{lines}",
             cure="`runner validate`, `plan`, `graph` and `explain` do work with it",
         )
 

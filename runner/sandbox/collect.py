@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from runner.errors import StoreError
 from runner.sandbox.base import Collected, Collection
 
 if TYPE_CHECKING:
@@ -43,11 +44,14 @@ class Caps:
     name: int = 1024
     entries: int = 100_000
 
+_OUR_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
 
 def collect_directory(out: Path, patterns: Sequence[str], caps: Caps, into: Path) -> Collection:
     """Move (else copy) what matches ``patterns`` from ``out`` to the new private folder ``into``.
 
-    A pattern without a glob that nothing matches is refused as ``NAME: was not written``.
+    A pattern without a glob that nothing matches is refused as ``NAME: was not written``. Raises
+    ``StoreError`` when the fault is the disk's and not the step's.
     """
     into.mkdir(mode=0o700, parents=True)
     walk = _Walk(patterns, caps, into)
@@ -196,6 +200,10 @@ class _Walk:
             target = self._into / f"{len(self.files):06d}"
             _move(parent, name, source, target)
         except OSError as error:
+            if error.errno in _OUR_DISK:
+                raise StoreError(
+                    f"results cannot be kept: {error.strerror}", cure="free space in the state folder"
+                ) from error
             return f"cannot be taken: {error.strerror}"
         finally:
             os.close(source)

@@ -244,5 +244,5 @@ class Workflow(Part):
     defaults: Defaults = Defaults()
     concurrency: Concurrency | None = None
     staging: Staging = Staging()
-    steps: Annotated[dict[StepId, Step], Field(min_length=1)]
+    steps: Annotated[dict[StepId, Step], Field(min_length=1, max_length=5000)]
     finally_steps: Annotated[dict[StepId, Step], Field(alias="finally")] = Field(default_factory=dict)

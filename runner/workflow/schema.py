@@ -31,7 +31,7 @@ def _draft7(node: Any) -> Any:  # noqa: ANN401 - a piece of a schema
 
 
 def keys_at(schema: dict[str, Any], loc: tuple[str | int, ...]) -> list[str]:
-    """Return the keys that a mapping at this location may have; parts that no schema knows are passed over."""
+    """Return the keys that a mapping at this location may have; unknown parts are passed over."""
     nodes = [schema]
     for part in loc:
         nodes = [child for node in nodes for child in _children(schema, node, part)] or nodes

@@ -41,7 +41,7 @@ SHELL = {
     "loads_a_kernel_module": "insmod /tmp/x.ko && echo ESCAPED || echo HELD",
     "changes_a_sysctl": "echo 1 > /proc/sys/kernel/panic && echo ESCAPED || echo HELD",
     "presses_sysrq": "echo h > /proc/sysrq-trigger && echo ESCAPED || echo HELD",
-    "sets_the_clock": "date -s 2001-01-01 && echo ESCAPED || echo HELD",
+    "sets_the_clock": "date -s 2001-01-01; [ \"$(date +%Y)\" = 2001 ] && echo ESCAPED || echo HELD",
     "changes_the_host_name": "hostname evil && echo ESCAPED || echo HELD",
     "makes_a_user_namespace": "unshare -U true && echo ESCAPED || echo HELD",
     "makes_a_mount_namespace": "unshare -m true && echo ESCAPED || echo HELD",

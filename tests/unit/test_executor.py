@@ -142,7 +142,7 @@ def test_a_promised_file_that_was_not_written_fails_the_step_and_keeps_the_other
 
     run = bench.run(ScriptedDriver({"a": half}), step("a", outputs=("one", "two", "*.csv")))
     assert run.steps["a"].reason == "exit"
-    assert run.steps["a"].detail == "promised file two was not written"
+    assert run.steps["a"].detail == "a promised file is not there: two: was not written"
     assert [one.name for one in bench.events(AttemptEnded)[0].artifacts] == ["one"]
 
 

@@ -262,7 +262,7 @@ def test_a_thousand_steps_are_planned_in_linear_time(tmp_path: Path) -> None:
     ],
 )
 def test_a_run_refuses_by_name_what_is_not_built(tmp_path: Path, step: dict[str, Any], word: str) -> None:
-    with pytest.raises(NotBuilt, match="cannot run this yet") as caught:
+    with pytest.raises(NotBuilt, match="not yet built") as caught:
         refuse_unbuilt(loaded(tmp_path, {"a": {"run": "x", **step}}), "staging")  # type: ignore[arg-type]
     assert word in str(caught.value)
     assert caught.value.exit_code == 2

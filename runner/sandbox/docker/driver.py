@@ -62,6 +62,8 @@ class _Lane:
 class DockerDriver:
     """Makes sandboxes on one engine; ``state`` is the state folder's random id, ``runtime`` runc or runsc."""
 
+    parks = True  # a container takes long to start: make it ahead
+
     def __init__(self, *, state: str, runtime: str = "runc", name: str = "docker") -> None:
         self.name = name
         self._state = state

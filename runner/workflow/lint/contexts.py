@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from runner.workflow.lint.source import Source, Where
     from runner.workflow.model import Command, Step
 
+    _Of = tuple[str, Step, dict[str, tuple[str, ...]]]  # a step's id, the step, and everyone's needs
+
 IN_ENV = frozenset({"inputs", "matrix", "steps", "needs", "run"})
 IN_IF = IN_ENV | {"env"}
 IN_INPUTS = frozenset({"inputs", "matrix"})
@@ -28,12 +30,13 @@ def check(source: Source) -> Iterator[Problem]:
     for where, command in source.commands():
         yield from _misplaced(source, where)
         yield from _texts(source, where, command)
+    needs = {name: needs_of(step) for _, name, step in source.steps()}
     for where, name, step in source.steps():
         if step.staging:
             yield from _misplaced(source, (*where, "staging"))
         if step.condition:
             yield from _expression(source, (*where, "if"), step.condition, IN_IF)
-        yield from _named(source, where, name, step)
+        yield from _named(source, where, (name, step, needs))
 
 
 def _misplaced(source: Source, where: Where) -> Iterator[Problem]:
@@ -70,7 +73,8 @@ def _expression(source: Source, where: Where, text: str, roots: frozenset[str]) 
         yield source.error(where, f"the expression is wrong: {error.message}{at}")
 
 
-def _named(source: Source, where: Where, name: str, step: Step) -> Iterator[Problem]:
+def _named(source: Source, where: Where, of: _Of) -> Iterator[Problem]:
+    step = of[1]
     texts: list[tuple[Where, str]] = [(("env", key), text) for key, text in step.env.items() if OPEN in text]
     texts += [(("in", key), text) for key, text in step.inputs.items() if OPEN in text]
     texts += [(("if",), step.condition)] if step.condition else []
@@ -80,13 +84,13 @@ def _named(source: Source, where: Where, name: str, step: Step) -> Iterator[Prob
         except ExpressionError:
             continue
         for path in paths:
-            yield from _reference(source, (*where, *key), path.split("."), (name, step))
+            yield from _reference(source, (*where, *key), path.split("."), of)
 
 
-def _reference(source: Source, where: Where, path: list[str], of: tuple[str, Step]) -> Iterator[Problem]:
+def _reference(source: Source, where: Where, path: list[str], of: _Of) -> Iterator[Problem]:
     root, name = path[0], path[1] if len(path) > 1 else ""
     choices = _choices(source, root, of)
-    if not name or choices is None or name.lower() in {each.lower() for each in choices}:
+    if not name or choices is None or name in choices or name.lower() in map(str.lower, choices):
         return
     hint = suggest(name, choices)
     if root in {"steps", "needs"} and name in {**source.model.steps, **source.model.finally_steps}:
@@ -96,8 +100,8 @@ def _reference(source: Source, where: Where, path: list[str], of: tuple[str, Ste
         yield source.error(where, f"there is no {root}.{name}", hint)
 
 
-def _choices(source: Source, root: str, of: tuple[str, Step]) -> list[str] | None:
-    name, step = of
+def _choices(source: Source, root: str, of: _Of) -> list[str] | None:
+    name, step, needs = of
     if root == "inputs":
         return list(source.model.inputs)
     if root == "run":
@@ -109,18 +113,16 @@ def _choices(source: Source, root: str, of: tuple[str, Step]) -> list[str] | Non
         return [*matrix.axes, *(key for leg in matrix.include for key in leg)] if matrix else []
     if root == "steps":
         final = list(source.model.steps) if name in source.model.finally_steps else []
-        return [*final, *_ancestors(source, step)]
+        return [*final, *_ancestors(needs, name)]
     return None
 
 
-def _ancestors(source: Source, step: Step) -> list[str]:
-    everything = {**source.model.steps, **source.model.finally_steps}
+def _ancestors(needs: dict[str, tuple[str, ...]], first: str) -> list[str]:
     found: dict[str, None] = {}
-    waiting = list(needs_of(step))
+    waiting = list(needs[first])
     while waiting:
         name = waiting.pop()
-        if name in found or name not in everything:
-            continue
-        found[name] = None
-        waiting.extend(needs_of(everything[name]))
+        if name not in found and name in needs:
+            found[name] = None
+            waiting.extend(needs[name])
     return list(found)
