@@ -78,7 +78,12 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 StepId = Annotated[str, StringConstraints(pattern=STEP_ID)]
 EnvName = Annotated[str, StringConstraints(pattern=ENV_NAME)]
 Text = Annotated[str, BeforeValidator(_to_text), WithJsonSchema(_SCALAR)]
-Names = Annotated[tuple[Name, ...], BeforeValidator(_to_list), WithJsonSchema({"anyOf": [_STRING, _STRINGS]})]
+Names = Annotated[
+    tuple[Name, ...],
+    Field(max_length=1000),
+    BeforeValidator(_to_list),
+    WithJsonSchema({"anyOf": [_STRING, _STRINGS]}),
+]
 Run = Annotated[
     str | tuple[str, ...],
     BeforeValidator(_to_run),

@@ -123,6 +123,10 @@ def _words(detail: ErrorDetails) -> str:
         return f"{_short(detail['input'])} is not one of {detail['ctx']['expected']}"
     if kind == "string_pattern_mismatch":
         return f"{_short(detail['input'])} is not allowed: use lower-case letters, digits and -"
+    if kind == "too_long":
+        return f"there are more than {detail['ctx']['max_length']} of these"
+    if kind == "too_short":
+        return "there must be at least one of these"
     message = detail["msg"]
     for start in _LOWER:
         message = message.removeprefix(start)
