@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -29,6 +30,8 @@ def drive(plan: Plan, project: Path, *, engine: str | None, as_json: bool) -> in
     from runner.app import App, Watching
     from runner.history import History
 
+    gc.freeze()
+    gc.enable()
     app = App.from_environment()
     stops = (Cancellation(), Cancellation())
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
