@@ -97,12 +97,16 @@ def _finite(number: float) -> float | str:
     return number if math.isfinite(number) else number_to_text(number)
 
 
+def _no_constant(word: str) -> float:
+    raise ValueError(f"{word} is not JSON")
+
+
 def _from_json(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     text = to_text(value)
     if len(text) > LONGEST_RESULT:
         raise ExpressionError("fromJSON: the text is longer than 1 MiB")
     try:
-        return _plain(json.loads(text, parse_int=float), 0)
+        return _plain(json.loads(text, parse_int=float, parse_constant=_no_constant), 0)
     except (ValueError, RecursionError):
         raise ExpressionError("fromJSON: the text is not JSON") from None
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from runner.workflow.expressions import ExpressionError, references, uses_status
 from runner.workflow.expressions import check as check_expression
-from runner.workflow.expressions.template import OPEN
+from runner.workflow.expressions.template import OPEN, parse_condition
 from runner.workflow.lint.graph import needs_of
 from runner.workflow.suggest import suggest
 
@@ -65,6 +65,8 @@ def _texts(source: Source, where: Where, command: Command) -> Iterator[Problem]:
 
 def _expression(source: Source, where: Where, text: str, roots: frozenset[str]) -> Iterator[Problem]:
     try:
+        if where[-1] == "if":
+            parse_condition(text)
         check_expression(text, roots)
         if where[-1] != "if" and uses_status(text):
             yield source.error(where, "success, failure, always and cancelled are for if only")
