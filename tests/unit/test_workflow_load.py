@@ -127,14 +127,14 @@ steps:
   b: {run: x, if: "succes()", secrets: [t], efects: none}
 """
     found = problems(tmp_path, text)
-    assert [each.split()[0] for each in found] == ["4:5", "5:10", "6:14", "7:13", "8:19", "8:41", "8:45"]
+    assert [each.split()[0] for each in found] == ["4:5", "5:10", "6:14", "7:13", "8:19", "8:40", "8:45"]
     assert "did you mean run?" in found[0]
     assert "did you mean effects?" in found[-1]
 
 
 def test_a_cycle_is_named(tmp_path: Path) -> None:
     text = "name: x\nsteps:\n  a: {run: x, needs: c}\n  b: {run: x, needs: a}\n  c: {run: x, needs: [b]}\n"
-    assert problems(tmp_path, text) == ["3:3 needs turn in a circle: a → c → b → a "]
+    assert problems(tmp_path, text) == ["3:6 needs turn in a circle: a → c → b → a "]
 
 
 STEP_PROBLEMS = {
