@@ -6,14 +6,13 @@ import dataclasses
 import json
 import os
 import secrets
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.clock import SystemClock
-from runner.errors import EngineUnavailable, RunnerError, UsageError
+from runner.errors import EngineUnavailable, RunnerError
 from runner.events import RunCreated
 from runner.settings import Settings, choices
 from runner.store.artifacts import Artifacts
@@ -23,7 +22,7 @@ from runner.store.locks import RunLock, is_live
 from runner.wiring import RunImages, RunJournal, RunLogs, RunSecrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from runner.clock import Cancellation
     from runner.engine.ports import Observer, Work
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from runner.sandbox.base import Driver, Image
     from runner.vault.bindings import Bindings
     from runner.vault.store import SecretStore
-    from runner.workflow.load import LoadedWorkflow
 
 _ENGINES = ("docker", "gvisor", "bubblewrap")
 
@@ -70,53 +68,6 @@ class App:
     def from_environment(cls) -> App:
         """Return the application for this process's environment."""
         return cls(Settings.from_environment(os.environ))
-
-    # -- plans ------------------------------------------------------------------------------------------
-
-    def plan(
-        self, path: Path, mode: str, given: Mapping[str, str], *, to_run: bool
-    ) -> tuple[LoadedWorkflow, Plan]:
-        """Load a workflow and plan it, ``to_run`` or to look at.
-
-        Raises ``WorkflowError``, ``UsageError``, and for a plan to run ``NotBuilt``.
-        """
-        from runner.planning.support import refuse_unbuilt
-        from runner.workflow.load import load
-
-        loaded = load(path)
-        if to_run:
-            refuse_unbuilt(loaded, mode)
-        return loaded, self._planned(loaded, mode, given)
-
-    def plan_command(self, step: dict[str, Any], files: Sequence[Path]) -> Plan:
-        """Plan one command: ``step`` as a workflow writes it, ``files`` to stand under ``/in``."""
-        from runner.planning.plan import Input
-        from runner.planning.snapshots import Snapshots
-        from runner.workflow.load import load
-
-        names = [file.name for file in files]
-        if len(set(names)) != len(names):
-            raise UsageError("two --in files have the same name: under /in they would be one")
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "command.yaml"
-            names_of_secrets = sorted(set(step.get("secrets", {}).values()))
-            data = {"name": "command", "secrets": names_of_secrets, "steps": {"command": step}}
-            path.write_text(json.dumps(data))
-            plan = self._planned(load(path), "staging", {})
-        snapshots = Snapshots(self._layout.snapshots)
-        taken = {file.name: snapshots.take(file, file.resolve().parent) for file in files}
-        inputs = tuple(Input(name, "", str(source)) for name, (_, source) in taken.items())
-        planned = dataclasses.replace(plan.steps["command"], inputs=inputs)
-        digests = {f"/in/{name}": digest for name, (digest, _) in taken.items()}
-        return dataclasses.replace(plan, steps={"command": planned}, inputs=digests)
-
-    def _planned(self, loaded: LoadedWorkflow, mode: str, given: Mapping[str, str]) -> Plan:
-        from runner.planning.compile import PlanRequest, make_plan
-        from runner.planning.snapshots import Snapshots
-        from runner.workflow.inputs import resolve_inputs
-
-        request = PlanRequest(mode=mode, inputs=resolve_inputs(loaded.model, given))
-        return make_plan(loaded, request, Snapshots(self._layout.snapshots))
 
     # -- runs -------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,16 @@ def choices(settings: Settings, project: Path | None = None) -> Choices:
     policy = _read(settings.policy)
     narrowed = _read(project / PROJECT_FILE) if project else {}
     return Choices(_engine(policy, narrowed), _parallel(policy, narrowed))
+
+
+def policy_digest(settings: Settings) -> str:
+    """Return the SHA-256 in hex of the operator's policy file, empty where there is none."""
+    try:
+        return hashlib.sha256(settings.policy.read_bytes()).hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise UsageError(f"{settings.policy}: cannot be read: {error.strerror}") from error
 
 
 def _engine(policy: dict[str, Any], project: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,10 +26,11 @@ def add_file(parser: argparse.ArgumentParser) -> None:
 
 def plan_of(args: argparse.Namespace, *, to_run: bool = False) -> tuple[LoadedWorkflow, Plan]:
     """Load FILE and plan it as the arguments say; ``to_run`` refuses what is not built."""
-    from runner.app import App
+    from runner.plans import plan_file
+    from runner.settings import Settings
 
-    app = App.from_environment()
-    return app.plan(Path(args.file), args.mode or "staging", pairs(args.input), to_run=to_run)
+    settings = Settings.from_environment(os.environ)
+    return plan_file(settings, Path(args.file), args.mode or "staging", pairs(args.input), to_run=to_run)
 
 
 def pairs(items: list[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command; the exit status is the contract's."""
-    from runner.app import App
+    from runner.plans import plan_command
+    from runner.settings import Settings
 
     for name in args.inputs:
         if not Path(name).is_file():
@@ -43,5 +45,5 @@ def main(args: argparse.Namespace) -> int:
         "timeout": args.timeout,
         "secrets": {name.upper(): name for name in args.secrets},
     }
-    plan = App.from_environment().plan_command(step, [Path(name) for name in args.inputs])
+    plan = plan_command(Settings.from_environment(os.environ), step, [Path(name) for name in args.inputs])
     return drive(plan, Path.cwd(), engine=args.engine, as_json=args.json)

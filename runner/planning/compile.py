@@ -25,11 +25,12 @@ from runner.planning.inherit import (
 from runner.planning.matrix import Leg, legs_of
 from runner.planning.modes import STAGING, Substitute, rehearse
 from runner.planning.needs import Table, Wiring
-from runner.planning.plan import Plan, PlannedStep
+from runner.planning.plan import ImageRef, Plan, PlannedStep
 from runner.sandbox.base import Mount
 from runner.workflow.expressions import ExpressionError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from runner.planning.snapshots import Snapshots
@@ -41,11 +42,15 @@ MOST_STEPS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """What a run is asked for: mode, resolved inputs, and the digest of the operator's policy."""
+    """What a run is asked for: mode, resolved inputs, and the digest of the operator's policy.
+
+    ``recipe`` gives the digest of a sandbox profile's recipe by its name.
+    """
 
     mode: str
     inputs: dict[str, Any]
     policy: str = ""
+    recipe: Callable[[str], str] = str
 
 
 @dataclass(slots=True)
@@ -74,7 +79,7 @@ def make_plan(loaded: LoadedWorkflow, request: PlanRequest, snapshots: Snapshots
     planner = _Planner(loaded, request, sources)
     steps = in_order(planner.steps(), str(loaded.path))
     substitutes = planner.substitutes()
-    images = tuple({f"{step.image.kind}:{step.image.name}" for step in steps.values()})
+    images = tuple({_image(step.image, request.recipe) for step in steps.values()})
     definition = definition_digest(model, sources.digests, images, request.policy)
     plan = Plan(
         workflow=model.name,
@@ -89,6 +94,10 @@ def make_plan(loaded: LoadedWorkflow, request: PlanRequest, snapshots: Snapshots
         warnings=tuple(map(str, loaded.warnings)),
     )
     return rehearse(plan, substitutes) if request.mode == STAGING else plan
+
+
+def _image(ref: ImageRef, recipe: Callable[[str], str]) -> str:
+    return f"profile:{ref.name}@{recipe(ref.name)}" if ref.kind == "profile" else f"reference:{ref.name}"
 
 
 @dataclass(slots=True)
