@@ -14,7 +14,6 @@ from runner.workflow.lint import lint
 from runner.workflow.lint.source import Source
 from runner.workflow.model import Workflow
 from runner.workflow.nodes import Document, Finding, Refused, read
-from runner.workflow.words import known_path, translate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,6 +102,8 @@ def _model(document: Document, findings: list[Finding]) -> Workflow | None:
     try:
         return Workflow.model_validate(document.data)
     except ValidationError as error:
+        from runner.workflow.words import known_path, translate  # only a wrong file pays for it
+
         findings += translate(error, document)
         paths = [known_path(document, each["loc"]) for each in error.errors(include_url=False)]
         if not all(_droppable(each) for each in paths):

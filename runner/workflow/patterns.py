@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import re2
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import re2
 
 
 def compile_pattern(pattern: str) -> re2._Regexp:
     """Return the compiled pattern; raises ``ValueError`` in plain words."""
+    import re2  # most workflows have no pattern
+
     options = re2.Options()
     options.log_errors = False
     options.max_mem = 8 << 20
