@@ -12,9 +12,7 @@ Scalar = str | Annotated[int, Field(strict=True)] | Annotated[float, Field(stric
 class Part(BaseModel):
     """What every part has in common: frozen, and no unknown key."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True, defer_build=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_alias=True, defer_build=True)
 
 
 class Resources(Part):

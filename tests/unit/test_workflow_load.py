@@ -174,6 +174,8 @@ STEP_PROBLEMS = {
     "env: [a]": "must be a mapping",
     "timeout: 5 minutes": "is no duration",
     "resources: {memory: 5}": "is no size",
+    "continue_on_error: true": "did you mean continue-on-error?",
+    "inputs: {f: other/o.txt}": "unknown key inputs",
 }
 
 
