@@ -106,6 +106,13 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(params=(*ENGINES, "gvisor"))
+def any_engine(request: pytest.FixtureRequest) -> str:
+    """Each engine that ``--engine`` names: for few tests, since gVisor starts slowly."""
+    need(request.param)
+    return str(request.param)
+
+
 @pytest.fixture
 def runner(tmp_path: Path) -> Command:
     return make_command(tmp_path)

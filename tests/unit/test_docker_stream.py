@@ -63,6 +63,8 @@ def test_a_wire_gives_frames_then_a_timeout_then_the_end() -> None:
         (Evidence(1, over_output=True, final=End(EXITED, 1)), "output-limit", 1),
         (Evidence(143, final=End(STOPPED, 143), stopped=True), "exit", 143),
         (Evidence(137), "infra", 137),
+        (Evidence(137, guarded=False), "exit", 137),
+        (Evidence(0, guarded=False), "infra", 0),
         (Evidence(0), "infra", 0),
         (Evidence(None), "infra", None),
     ],

@@ -26,11 +26,15 @@ _REMOVERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A started container: its id, its byte stream, and the engine's promise to tell its exit."""
+    """A started container: its id, its byte stream, and the engine's promise to tell its exit.
+
+    ``guarded``: its kernel lets no step kill PID 1; gVisor's does.
+    """
 
     container: str
     wire: Wire
     exit: PendingExit
+    guarded: bool = True
 
 
 def create_container(api: EngineApi, name: str, request: dict[str, Any]) -> str:

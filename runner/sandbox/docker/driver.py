@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +101,7 @@ class DockerDriver:
             request = container_request(spec, setting, network, volumes)
             container = create_container(self._api, container_name(self._state, spec), request)
             running = start_container(self._api, container)
+            running = replace(running, guarded=self._runtime == "runc")
         except SandboxError:
             folder.release()
             if network != "none":

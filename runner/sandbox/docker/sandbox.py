@@ -107,6 +107,7 @@ class DockerSandbox:
                     over_output=self._over_output.is_set() or self._folder.over_limit,
                     overdue=self._overdue,
                     stopped=self._stopped,
+                    guarded=self._running.guarded,
                     complaint=self._running.wire.complaint,
                 )
             )

@@ -12,11 +12,15 @@ from runner.sandbox.wire import BAD_MESSAGE, NOT_EXECUTED, SIGNALLED, TIMED_OUT,
 _SIGNAL_BASE = 128
 _KILLED = 137
 _TIMEOUT = 124
+_ENDED_FROM_WITHIN = "the whole sandbox was killed while its step ran: the step took too much memory or killed the sandbox's PID 1"
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known: the engine's ``code`` and ``out_of_memory``, PID 1's ``final``, what we did."""
+    """All that is known: the engine's ``code`` and ``out_of_memory``, PID 1's ``final``, what we did.
+
+    ``guarded`` says that the kernel shields PID 1 from its step: nobody but us or the engine ended it then.
+    """
 
     code: int | None
     out_of_memory: bool = False
@@ -24,6 +28,7 @@ class Evidence:
     over_output: bool = False
     overdue: bool = False
     stopped: bool = False
+    guarded: bool = True
     complaint: str = ""
 
 
@@ -37,6 +42,8 @@ def judge(evidence: Evidence) -> Exit:
         return broken
     if evidence.stopped and code:
         return Exit(code, "exit", "the step was stopped")
+    if final is None and code and not evidence.guarded:
+        return Exit(code, "exit", _ENDED_FROM_WITHIN)
     if final is None or final.kind == BAD_MESSAGE:
         return Exit(code, "infra", f"the sandbox was lost while its step ran {evidence.complaint}".strip())
     return Exit(code, "exit", _words(code, final)) if code else Exit(0, None)
