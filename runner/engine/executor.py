@@ -11,7 +11,7 @@ from runner.engine.attempt import Attempt, Task
 from runner.engine.context import environment
 from runner.engine.decide import Command, Finish, Pause, Settle, Start, decide, next_time
 from runner.engine.inputs import Missing, resolve_inputs
-from runner.engine.lanes import Lane, Lanes
+from runner.engine.lanes import WINDOW, Lane, Lanes
 from runner.engine.run import Run, fold
 from runner.engine.watch import Watch
 from runner.errors import RunnerError
@@ -186,13 +186,12 @@ class Executor:
             return
         parked = self._lanes.parked()
         for lane in self._lanes.all:
-            if lane.step is None or lane.parked_step is not None:
-                continue
-            name = self._next_likely(self._work.plan, parked)
-            if name is None:
-                return
-            parked.add(name)
-            lane.park(name, self._spec(name, 1, lane), self._turn(lane))
+            while lane.step is not None and len(lane.parked) < WINDOW:
+                name = self._next_likely(self._work.plan, parked, next(reversed(lane.parked), None))
+                if name is None:
+                    break
+                parked.add(name)
+                lane.park(name, self._spec(name, 1, lane), self._turn(lane))
 
     def _turn(self, lane: Lane) -> Flag | None:
         """Return what parking waits for: a lone step loses nothing by it, many would compete with it."""
@@ -200,12 +199,13 @@ class Executor:
             return None
         return next(flight.attempt.begun for flight in self._flights.values() if flight.lane is lane)
 
-    def _next_likely(self, plan: Plan, parked: set[str]) -> str | None:
+    def _next_likely(self, plan: Plan, parked: set[str], after: str | None) -> str | None:
         waiting, run = self._unparked, self._run
         while waiting and (waiting[-1] not in run.pending or plan.steps[waiting[-1]].shadowed):
             waiting.pop()
         fits = (name for name in reversed(waiting) if name in run.pending and name not in parked)
-        return next((name for name in fits if not plan.steps[name].shadowed), None)
+        sure = (name for name in fits if after is None or after in plan.steps[name].needs)
+        return next((name for name in sure if not plan.steps[name].shadowed), None)
 
     def _await(self) -> None:
         first = self._receive(self._patience())

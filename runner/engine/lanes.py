@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from runner.sandbox.base import Driver, Sandbox, SandboxSpec
 
 Result = TypeVar("Result")
+WINDOW = 2  # sandboxes made ahead in a lane: while one is taken, the next is on its way
 
 
 class Lane:
-    """One lane: at most one step runs in it, and at most one sandbox is parked ahead."""
+    """One lane: at most one step runs in it, and at most ``WINDOW`` sandboxes are parked ahead."""
 
     def __init__(self, number: int, driver: Driver) -> None:
         """Start no thread yet."""
         self.number = number
         self.step: str | None = None
-        self.parked_step: str | None = None
+        self.parked: dict[str, Future[Sandbox]] = {}
         self._driver = driver
-        self._parked: Future[Sandbox] | None = None
-        self._removal: Future[None] | None = None
+        self._removals: list[Future[None]] = []
         self._worker = ThreadPoolExecutor(1, f"lane-{number}")
-        self._parker = ThreadPoolExecutor(1, f"park-{number}")
+        self._parker = ThreadPoolExecutor(WINDOW, f"park-{number}")
 
     def submit(self, step: str, work: Callable[[], Result]) -> Future[Result]:
         """Run ``work`` for ``step`` in the lane's thread."""
@@ -45,18 +45,17 @@ class Lane:
 
     def park(self, step: str, spec: SandboxSpec, after: Event | None) -> None:
         """Begin to make the sandbox of the step's first attempt, once ``after`` is set; returns at once."""
-        self.parked_step = step
 
         def make() -> Sandbox:
             if after:
                 after.wait()
             return _make(self._driver, spec)
 
-        self._parked = self._parker.submit(make)
+        self.parked[step] = self._parker.submit(make)
 
     def take(self, spec: SandboxSpec) -> Callable[[], Sandbox]:
         """Return what gives the sandbox of ``spec``: the parked one, or a new one if parking failed."""
-        parked, self._parked, self.parked_step = self._parked, None, None
+        parked = self.parked.pop(spec.step, None)
 
         def sandbox() -> Sandbox:
             try:
@@ -66,19 +65,19 @@ class Lane:
 
         return sandbox
 
-    def unpark(self) -> Future[None] | None:
-        """Begin to destroy the parked sandbox; return its removal."""
-        parked, self._parked, self.parked_step = self._parked, None, None
-        if parked:
-            self._removal = self._parker.submit(_discard, parked)
-        return self._removal
+    def unpark(self, step: str) -> Future[None]:
+        """Begin to destroy the step's parked sandbox; return its removal."""
+        removal = self._parker.submit(_discard, self.parked.pop(step))
+        self._removals.append(removal)
+        return removal
 
     def close(self) -> None:
         """Wait for the lane's threads, with nothing parked any more."""
         self._worker.shutdown(wait=True)
-        removal = self.unpark()
+        for step in list(self.parked):
+            self.unpark(step)
         self._parker.shutdown(wait=True)
-        if removal:
+        for removal in self._removals:
             removal.result()
 
 
@@ -97,29 +96,26 @@ class Lanes:
 
     def parked(self) -> set[str]:
         """Return the steps that have a sandbox made ahead."""
-        return {lane.parked_step for lane in self.all if lane.parked_step is not None}
+        return {step for lane in self.all for step in lane.parked}
 
     def choose(self, step: str) -> Lane:
         """Return the free lane for ``step``: where its sandbox is parked, else one where none is."""
         idle = [lane for lane in self.all if lane.step is None]
-        return min(
-            idle, key=lambda lane: (lane.parked_step != step, lane.parked_step is not None, lane.number)
-        )
+        return min(idle, key=lambda lane: (step not in lane.parked, len(lane.parked), lane.number))
 
     def sandbox(self, lane: Lane, spec: SandboxSpec) -> Callable[[], Sandbox]:
         """Return what gives the sandbox of ``spec`` in ``lane``, from parking where it fits."""
-        if lane.parked_step == spec.step:
-            if spec.attempt == 1:
-                return lane.take(spec)
-            lane.unpark()
-        stale = next((other for other in self.all if other.parked_step == spec.step), None)
-        removal = stale.unpark() if stale else None
+        if spec.step in lane.parked and spec.attempt == 1:
+            return lane.take(spec)
+        stale = next((other for other in self.all if spec.step in other.parked), None)
+        removal = stale.unpark(spec.step) if stale else None
         return lambda: _make_after(removal, self._driver, spec)
 
     def close(self) -> None:
         """Wait for every thread, and destroy what is parked."""
         for lane in self.all:
-            lane.unpark()
+            for step in list(lane.parked):
+                lane.unpark(step)
         for lane in self.all:
             lane.close()
 
