@@ -91,9 +91,14 @@ def make_plan(loaded: LoadedWorkflow, request: PlanRequest, snapshots: Snapshots
         runbook=model.metadata.runbook,
         inputs=dict(request.inputs),
         steps=steps,
-        warnings=tuple(map(str, loaded.warnings)),
+        warnings=tuple(map(_warning, loaded.warnings)),
     )
     return rehearse(plan, substitutes) if request.mode == STAGING else plan
+
+
+def _warning(problem: Problem) -> str:
+    hint = f" ({problem.hint})" if problem.hint else ""
+    return f"{problem.file}:{problem.line}: {problem.message}{hint}"
 
 
 def _image(ref: ImageRef, recipe: Callable[[str], str]) -> str:

@@ -110,6 +110,7 @@ def _model(document: Document, findings: list[Finding]) -> Workflow | None:
             return None
     for each in paths:
         _drop(document.data, each)
+    document.data.setdefault("name", "unnamed")
     try:
         return Workflow.model_validate(document.data)
     except ValidationError:

@@ -282,3 +282,11 @@ def test_all_wrong_inputs_are_listed_at_once(tmp_path: Path) -> None:
 )
 def test_a_wrong_input_declaration_is_refused(tmp_path: Path, key: str) -> None:
     assert problems(tmp_path, f"name: x\ninputs:\n  i: {key}\nsteps: {{a: {{run: x}}}}")[0].startswith("3:")
+
+
+def test_a_bad_name_hides_no_other_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "w.yaml"
+    path.write_text("name: Bad Name\nsetps: {}\nsteps:\n  a: {run: 'true', needs: [bb]}\n")
+    with pytest.raises(WorkflowError) as caught:
+        load(path)
+    assert [problem.line for problem in caught.value.problems] == [1, 2, 4]
