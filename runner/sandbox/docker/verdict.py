@@ -12,7 +12,10 @@ from runner.sandbox.wire import BAD_MESSAGE, NOT_EXECUTED, SIGNALLED, TIMED_OUT,
 _SIGNAL_BASE = 128
 _KILLED = 137
 _TIMEOUT = 124
-_ENDED_FROM_WITHIN = "the whole sandbox was killed while its step ran: the step took too much memory or killed the sandbox's PID 1"
+_ENDED_FROM_WITHIN = (
+    "the whole sandbox was killed while its step ran: "
+    "the step took too much memory or killed the sandbox's PID 1"
+)
 
 
 @dataclass(frozen=True, slots=True)
