@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import ENGINES, Done, make_command, need
-from typing import TYPE_CHECKING
+from conftest import Done, make_command, need
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ SHELL = {
     "loads_a_kernel_module": "insmod /tmp/x.ko && echo ESCAPED || echo HELD",
     "changes_a_sysctl": "echo 1 > /proc/sys/kernel/panic && echo ESCAPED || echo HELD",
     "presses_sysrq": "echo h > /proc/sysrq-trigger && echo ESCAPED || echo HELD",
-    "sets_the_clock": "date -s 2001-01-01; [ \"$(date +%Y)\" = 2001 ] && echo ESCAPED || echo HELD",
+    "sets_the_clock": 'date -s 2001-01-01; [ "$(date +%Y)" = 2001 ] && echo ESCAPED || echo HELD',
     "changes_the_host_name": "hostname evil && echo ESCAPED || echo HELD",
     "makes_a_user_namespace": "unshare -U true && echo ESCAPED || echo HELD",
     "makes_a_mount_namespace": "unshare -m true && echo ESCAPED || echo HELD",
@@ -71,13 +71,27 @@ FATAL = {
         "[sh, -c, 'dd if=/dev/zero of=/out/big bs=1M count=64 || exit 9']",
         ("exit", "output-limit"),
     ),
+    "forges_the_keepers_wire": (
+        "[sh, -c, 'printf \"Z\\0\\0\\0\\5\\0\\0\\0\\0\\0\" > /proc/1/fd/1; exit 3']",
+        ("exit",),
+    ),
     "does_not_exist": ("[/no/such/program]", ("exit",)),
     "kills_everything": ("[sh, -c, 'kill -9 -1']", ("exit",)),
 }
+GVISORS_OWN = {
+    "makes_a_device": "a device node of its own kernel opens no device of the host",
+    "reads_the_keepers_wire": "/proc/1/fd lists; what is written there cannot forge an exit (see below)",
+    "reads_the_keepers_environment": "PID 1 has no secret in its environment",
+    "kills_its_keeper": "killing PID 1 ends the step, with status 137 and reason exit",
+    "may_gain_privileges": "its /proc does not show the flag",
+    "runs_without_a_filter": "its /proc does not show the filter: the sentry itself runs under one",
+    "makes_a_user_namespace": "a namespace of its own kernel, not of the host's",
+}
+"""What gVisor answers differently: its own kernel stands between the step and the host."""
 LIMITS = "{memory: 64MiB, pids: 32, files: 256, tmp: 4MiB, shm: 1MiB, work: 4MiB, output: 4MiB, log: 1MiB}"
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=("docker", "bubblewrap", "gvisor"))
 def attacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Done, Path]:
     need(request.param)
     command = make_command(tmp_path_factory.mktemp("hostile"))
@@ -108,6 +122,8 @@ def attacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.mark.parametrize("name", SHELL)
 def test_a_step_that_tries_to_get_out_is_held(name: str, attacked: tuple[Done, Path]) -> None:
     done, project = attacked
+    if done.report["engine"] == "gvisor" and name in GVISORS_OWN:
+        pytest.skip(GVISORS_OWN[name])
     step = done.report["steps"][name]
     wrote = [line for line in done.err.splitlines() if line.startswith(f"{name} | ")]
     assert step["status"] == "succeeded", (step, wrote)
