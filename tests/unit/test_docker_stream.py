@@ -11,7 +11,7 @@ from runner.sandbox.docker import translate
 from runner.sandbox.docker.api import EngineApi, engine_address
 from runner.sandbox.docker.driver import _gaps
 from runner.sandbox.docker.stream import Demultiplexer, Wire
-from runner.sandbox.docker.verdict import Evidence, judge
+from runner.sandbox.verdict import Evidence, judge
 from runner.sandbox.wire import EXITED, NOT_EXECUTED, SIGNALLED, STOPPED, TIMED_OUT, End
 
 PIECES = strategies.lists(strategies.tuples(strategies.sampled_from([1, 2]), strategies.binary(max_size=40)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from runner.errors import SandboxError
 from runner.sandbox.base import STDERR, STDOUT, Chunk, Exit
 from runner.sandbox.collect import Caps, collect_directory
-from runner.sandbox.docker.verdict import Evidence, judge
+from runner.sandbox.verdict import Evidence, judge
 from runner.sandbox.wire import END, HELLO, VERSION, End, FrameReader, decode_end, encode_kill, encode_message
 from runner.sandbox.wire import STDERR as ERROR_FRAME
 from runner.sandbox.wire import STDOUT as OUTPUT_FRAME

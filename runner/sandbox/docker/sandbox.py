@@ -12,7 +12,7 @@ from runner.errors import SandboxError
 from runner.sandbox.base import STDERR, STDOUT, Chunk, Exit
 from runner.sandbox.collect import Caps, collect_directory
 from runner.sandbox.docker.container import remove_container
-from runner.sandbox.docker.verdict import Evidence, judge
+from runner.sandbox.verdict import Evidence, judge
 from runner.sandbox.wire import (
     END,
     HELLO,
