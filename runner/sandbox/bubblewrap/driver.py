@@ -38,6 +38,11 @@ HOST = "host:"
 _FIRST_UID = 0x7000_0000
 _PER_PROCESS = 64
 _LIMIT_OF = {"memory": "memory", "pids": "pids", "cpu": "cpus"}
+_NO_GROUP = {
+    "memory": "no control group with the memory controller may be made here: it holds each process alone",
+    "pids": "no control group with the pids controller may be made here",
+    "cpu": "no control group with the cpu controller may be made here",
+}
 _CURE_CGROUP = (
     "run as root, or under systemd with Delegate=yes (systemd-run --user --scope -p Delegate=yes …)"
 )
@@ -68,9 +73,7 @@ class BubblewrapDriver:
         version = self._ask("--version").removeprefix("bubblewrap ")
         self._ask("--unshare-user", "--unshare-net", "--unshare-pid", "--ro-bind", "/", "/", "true")
         gaps = [
-            Gap(
-                _LIMIT_OF[name], f"no control group with the {name} controller may be made here", _CURE_CGROUP
-            )
+            Gap(_LIMIT_OF[name], _NO_GROUP[name], _CURE_CGROUP)
             for name in CONTROLLERS
             if name not in self._hierarchy.bases and not (name == "pids" and _counts_per_namespace())
         ]
@@ -136,7 +139,7 @@ class BubblewrapDriver:
             seccomp=self._seccomp,
             limits=spec.limits,
             uid=uid,
-            count_processes="pids" not in self._hierarchy.bases,
+            without=frozenset(CONTROLLERS) - set(self._hierarchy.bases),
         )
 
     def _ask(self, *arguments: str) -> str:

@@ -29,8 +29,8 @@ _READY = 30.0
 class Launch:
     """All that one sandbox needs: paths on the host, and the host ``uid`` to run as (None: as we are).
 
-    ``libraries`` is a folder that bubblewrap's own libraries come from, or None. ``count_processes``: no
-    control group does.
+    ``libraries`` is a folder that bubblewrap's own libraries come from, or None. ``without`` names
+    the controllers that no control group of ours has.
     """
 
     bwrap: Path
@@ -44,7 +44,7 @@ class Launch:
     seccomp: bytes
     limits: Limits
     uid: int | None
-    count_processes: bool
+    without: frozenset[str]
 
 
 class Process:
@@ -139,7 +139,7 @@ class Process:
         self._handle = os.pidfd_open(self.pid)
         if self._launch.uid is not None:
             become(self._launch.uid)
-        set_process_limits(self.pid, self._launch.limits, count_processes=self._launch.count_processes)
+        set_process_limits(self.pid, self._launch.limits, self._launch.without)
 
     def _start(self) -> subprocess.Popen[bytes]:
         launch = self._launch

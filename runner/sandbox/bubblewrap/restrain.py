@@ -1,4 +1,4 @@
-"""Limits that the kernel keeps per process and hands down: open files, cores, processes."""
+"""Limits that the kernel keeps per process and hands down: open files, cores, processes, private memory."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ def become(uid: int) -> None:
             raise OSError(number, os.strerror(number))
 
 
-def set_process_limits(pid: int, limits: Limits, *, count_processes: bool) -> None:
-    """Limit the waiting PID 1 and all it will start; ``count_processes`` where no control group does.
+def set_process_limits(pid: int, limits: Limits, without: frozenset[str]) -> None:
+    """Limit the waiting PID 1 and all it will start; ``without`` names the controllers that are missing.
 
-    Raises ``OSError``.
+    Where no control group counts memory, each process alone is held to the limit. Raises ``OSError``.
     """
     chosen = [(resource.RLIMIT_NOFILE, limits.files), (resource.RLIMIT_CORE, 0)]
-    if count_processes:
+    if "memory" in without:
+        chosen.append((resource.RLIMIT_DATA, limits.memory))
+    if "pids" in without:
         chosen.append((resource.RLIMIT_NPROC, limits.pids))
     for kind, value in chosen:
         hard = resource.prlimit(pid, kind)[1]
