@@ -1,6 +1,7 @@
 """Measure Runner beside ``docker run`` in the same minutes: paired, alternating, whole processes, medians.
 
-Usage: ``python tests/bench/bench.py [--pairs 9] [--only WORD]``. Prints a table; asserts nothing.
+Usage: ``python tests/bench/bench.py [--pairs 9] [--only WORD]``. Prints a table; asserts nothing. ``heavy.py``
+adds what moves gigabytes, in three rounds; ``peers.py`` stands beside other runners of workflows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import heavy
 
 HARDENED = (
     "docker run --rm --network none --cap-drop ALL --security-opt no-new-privileges --read-only "
@@ -34,7 +37,7 @@ class Figure:
 
 def workflow(folder: Path, name: str, steps: int, command: str, *, chain: bool) -> Path:
     """Write a workflow of ``steps`` steps that each run ``command``."""
-    lines = [f"name: {name}", "defaults: {resources: {log: 4GiB}}", "steps:"]
+    lines = [f"name: {name}", "steps:"]
     for index in range(steps):
         lines += [f"  s{index}:", f"    run: [{command}]"]
         if chain and index:
@@ -89,16 +92,6 @@ def figures(folder: Path) -> list[Figure]:
     one = workflow(folder, "one", 1, "'true'", chain=True)
     nap = workflow(folder, "nap", 10, "sleep, '0.3'", chain=True)
     many = workflow(folder, "many", 20, "'true'", chain=False)
-    flood = workflow(
-        folder,
-        "flood",
-        1,
-        "sh, -c, 'head -c 1000000000 /dev/zero | tr \"\\\\0\" x | fold -w 100'",
-        chain=True,
-    )
-    flood_theirs = HARDENED.format(
-        image=name, command="sh -c 'head -c 1000000000 /dev/zero | tr \"\\\\0\" x | fold -w 100'"
-    ).replace("--log-driver none", "--log-driver none -a stdout")
     return [
         Figure(
             "ten `true` on Docker ÷ docker run loop",
@@ -123,12 +116,6 @@ def figures(folder: Path) -> list[Figure]:
             "runner validate ÷ python -c pass", f"runner validate {one}", f"{sys.executable} -c pass", "15"
         ),
         Figure(
-            "a step that prints 1 GB ÷ docker run | cat",
-            f"runner run {flood} --engine docker",
-            f"{flood_theirs} | cat",
-            "1.67",
-        ),
-        Figure(
             "docker run loop of sleep 0.3, for comparison",
             f"for i in 1 2 3 4 5 6 7 8 9 10; do {sleep}; done",
             None,
@@ -150,6 +137,8 @@ def main() -> None:
         for figure in figures(Path(folder)):
             if args.only in figure.name:
                 print(measure(figure, args.pairs), flush=True)
+    for line in heavy.lines(HARDENED.replace("{image}", image()), args.only):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
