@@ -8,7 +8,6 @@ import os
 import secrets
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.clock import SystemClock
@@ -23,11 +22,13 @@ from runner.wiring import RunImages, RunJournal, RunLogs, RunSecrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from runner.clock import Cancellation
     from runner.engine.ports import Observer, Work
     from runner.planning.plan import ImageRef, Plan
     from runner.sandbox.base import Driver, Image
+    from runner.sandbox.images import Images
     from runner.vault.bindings import Bindings
     from runner.vault.store import SecretStore
 
@@ -81,7 +82,7 @@ class App:
         driver = self._driver(engine or chosen.engine, plan.mode, watching.say)
         try:
             unenforced = tuple(f"{gap.what}: {gap.why}" for gap in driver.check().gaps)
-            driver.reap(self._is_live)
+            self._reap(driver)
             images, warnings = self._images(plan, project, driver, watching.say)
             created = RunCreated(
                 plan.workflow,
@@ -191,11 +192,16 @@ class App:
         for engine in ("docker", "bubblewrap"):
             try:
                 driver = self._make_driver(engine)
-                removed += driver.reap(self._is_live)
+                removed += self._reap(driver)
                 driver.close()
             except EngineUnavailable:
                 continue
         return removed
+
+    def _reap(self, driver: Driver) -> list[str]:
+        from runner.sandbox.attempt_folder import remove_left_behind
+
+        return [*driver.reap(self._is_live), *remove_left_behind(self._layout.runs, self._is_live)]
 
     def _is_live(self, run: str) -> bool:
         return is_live(self._layout, run)
@@ -208,7 +214,7 @@ class App:
         """Return the profiles that ``project`` can name."""
         return [dict(row) for row in self._profile_images(project, lambda _: None).list()]
 
-    def _profile_images(self, project: Path, say: Callable[[str], None]) -> Any:  # noqa: ANN401 - lazy import
+    def _profile_images(self, project: Path, say: Callable[[str], None]) -> Images:
         from runner.sandbox.images import Images
 
         try:

@@ -74,13 +74,13 @@ class UsageError(RunnerError):
     exit_code = 2
 
 
-class NotBuilt(RunnerError):  # noqa: N818 - named by what happened
+class NotBuilt(RunnerError):
     """The workflow asks for something documented that this version cannot run yet."""
 
     exit_code = 2
 
 
-class PolicyDenied(RunnerError):  # noqa: N818 - named by what happened
+class PolicyDenied(RunnerError):
     """The operator's rules forbid it."""
 
     exit_code = 3
@@ -116,7 +116,7 @@ class FenceLost(StoreError):
     """Another runner owns this run now; what this one wanted to record was not recorded."""
 
 
-class Interrupted(RunnerError):  # noqa: N818 - named by what happened
+class Interrupted(RunnerError):
     """A signal arrived, or whoever read our output went away."""
 
     exit_code = 130

@@ -143,7 +143,7 @@ _KINDS: dict[str, type[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An event as the journal holds it: ``seq`` counts from 1 within the run, ``at`` is seconds since 1970."""
+    """An event as the journal holds it: ``seq`` counts from 1 in the run, ``at`` is seconds since 1970."""
 
     seq: int
     at: float

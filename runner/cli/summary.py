@@ -10,9 +10,8 @@ from runner.cli.output import harmless, print_table
 
 def print_summary(report: dict[str, Any]) -> None:
     """Print a run object of the contract for a person."""
-    print(
-        f"run {report['run']}  {report['workflow']} {report['mode']} on {report['engine']}: {report['status']}"
-    )
+    where = f"{report['mode']} on {report['engine']}"
+    print(f"run {report['run']}  {report['workflow']} {where}: {report['status']}")
     rows = [
         [name, step["status"], str(step["attempts"]), _seconds(step), step["reason"] or ""]
         for name, step in report["steps"].items()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from runner.planning.plan import Input, PlannedStep
 
 
-class Missing(Exception):  # noqa: N818 - named by what happened; never leaves the engine
+class Missing(Exception):
     """An earlier step did not leave the file that this one reads."""
 
 

@@ -26,7 +26,7 @@ _NO_FAST_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errn
 Row = tuple[str, str, bool, str]
 
 
-class Refused(Exception):  # noqa: N818 - named by what happened
+class Refused(Exception):
     """The folder holds something that no snapshot may hold; the message says what and where."""
 
 

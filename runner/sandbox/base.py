@@ -7,10 +7,12 @@ Sizes are bytes, times are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 STDOUT = "stdout"
 STDERR = "stderr"
@@ -75,7 +77,7 @@ class SandboxSpec:
 
 @dataclass(frozen=True, slots=True)
 class SecretValue:
-    """A secret on its way into a sandbox: a file under ``/run/secrets``, and in the environment on request."""
+    """A secret on its way into a sandbox: a file under ``/run/secrets``, on request in the environment."""
 
     name: str
     value: bytes = field(repr=False)
@@ -117,7 +119,7 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """A result file taken out of a dead sandbox: ``name`` relative to ``/out``, in a private folder at ``path``."""
+    """A result file taken out of a dead sandbox: ``name`` relative to ``/out``, now at ``path``."""
 
     name: str
     path: Path

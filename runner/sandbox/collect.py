@@ -44,6 +44,7 @@ class Caps:
     name: int = 1024
     entries: int = 100_000
 
+
 _OUR_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 

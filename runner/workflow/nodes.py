@@ -39,7 +39,7 @@ class Finding:
     hint: str = ""
 
 
-class Refused(Exception):  # noqa: N818 - named by what happened
+class Refused(Exception):
     """The text cannot be read any further."""
 
     def __init__(self, finding: Finding) -> None:

@@ -52,7 +52,19 @@ def test_json_is_one_value_on_one_line_with_the_keys_of_the_contract(
 ) -> None:
     done = runner.run(CHAIN, any_engine)
     assert done.out.count("\n") == 1
-    keys = ["run", "workflow", "mode", "engine", "definition", "plan", "status", "warnings", "unenforced", "steps", "rollback"]
+    keys = [
+        "run",
+        "workflow",
+        "mode",
+        "engine",
+        "definition",
+        "plan",
+        "status",
+        "warnings",
+        "unenforced",
+        "steps",
+        "rollback",
+    ]
     assert list(json.loads(done.out)) == keys
     assert done.report["engine"] == any_engine
     assert set(done.report["steps"]["greet"]) == {
