@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import importlib
 import os
@@ -39,7 +40,34 @@ def entry() -> None:
     """Run the command line of this process and exit with its status."""
     gc.disable()  # a short life: collecting garbage while modules load costs more than it frees
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # foreign code and a slow search
-    sys.exit(main(sys.argv[1:]))
+    _open_closed_streams()
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except OSError as error:
+        status = _unheard(error)
+    sys.exit(status)
+
+
+def _open_closed_streams() -> None:
+    """Give a closed standard stream to nobody, lest a file that we open takes its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: PTH123, SIM115
+
+
+def _unheard(error: OSError) -> int:
+    """Return the status for output that cannot be written, and keep the exit from trying again."""
+    if not isinstance(error, BrokenPipeError):
+        with contextlib.suppress(OSError):
+            print(f"runner: {error}", file=sys.stderr)
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    return CANCELLED if isinstance(error, BrokenPipeError) else 4
 
 
 def main(argv: Sequence[str]) -> int:
@@ -65,9 +93,8 @@ def _guarded(command: str, argv: Sequence[str]) -> int:
     except RunnerError as error:
         print(f"runner {command}: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CANCELLED
+    except OSError as error:
+        return _unheard(error)
     except KeyboardInterrupt:
         return CANCELLED
     except Exception as error:

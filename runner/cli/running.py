@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import signal
+import stat
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from runner.cli.output import harmless, print_json
@@ -37,6 +40,8 @@ def drive(plan: Plan, project: Path, *, engine: str | None, as_json: bool) -> in
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda got, _: stops[stops[0].requested].cancel(signal.Signals(got).name))
     stream = sys.stderr if as_json else sys.stdout
+    for watched in {sys.stdout.fileno(), stream.fileno()}:
+        threading.Thread(target=_cancel_when_unread, args=(watched, stops[0]), daemon=True).start()
     buffer = stream.buffer
     live = os.isatty(stream.fileno()) and os.environ.get("TERM") not in (None, "dumb")
     progress = LiveProgress(buffer, list(plan.steps)) if live else PlainProgress(buffer)
@@ -51,6 +56,16 @@ def drive(plan: Plan, project: Path, *, engine: str | None, as_json: bool) -> in
         print_summary(report)
         _print_failures(History.from_environment(), report)
     return status
+
+
+def _cancel_when_unread(descriptor: int, cancellation: Cancellation) -> None:
+    """Wait until nobody can read the pipe any more: a silent step would never find out by writing."""
+    if not (stat.S_ISFIFO(os.fstat(descriptor).st_mode) or stat.S_ISSOCK(os.fstat(descriptor).st_mode)):
+        return  # a terminal that hangs up sends a signal
+    poll = select.poll()
+    poll.register(descriptor, 0)  # errors and hang-ups are told without asking
+    if any(told & (select.POLLERR | select.POLLHUP) for _, told in poll.poll()):
+        cancellation.cancel("nobody reads the output any more")
 
 
 def _print_failures(history: History, report: dict[str, Any]) -> None:

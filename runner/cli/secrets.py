@@ -53,8 +53,9 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _set(app: App, args: argparse.Namespace) -> int:
-    value = sys.stdin.buffer.read()
-    value = value.removesuffix(b"\n").removesuffix(b"\r")
+    from runner.vault.secret import without_newline
+
+    value = without_newline(sys.stdin.buffer.read())
     if not value:
         raise UsageError(
             "the value is empty", cure=f"give it on standard input: runner secrets set {args.name} < FILE"

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _STRIPPED = bytes(code for code in (*range(32), 127) if code not in b"\n\t")
 _LINE_LIMIT = 64 * 1024
+_REFUSED_SHOWN = 10
 _MARKS = {"succeeded": "✓", "failed": "✗", "skipped": "-", "shadowed": "~", "cancelled": "!"}
 
 
@@ -72,7 +73,7 @@ class PlainProgress:
             return f"▶ {event.step}{again}"
         if isinstance(event, AttemptEnded):
             self._flush_partial(event.step)
-            return ""
+            return "\n".join(f"! {event.step}: not taken: {what}" for what in _shown(event.refused))
         if isinstance(event, RetryScheduled):
             return f"↻ {event.step}: attempt {event.attempt} in {max(0.0, event.at - record.at):.1f} s"
         if isinstance(event, StepSettled):
@@ -80,6 +81,12 @@ class PlainProgress:
         if isinstance(event, CancelRequested):
             return f"! cancelling: {event.why}"
         return ""
+
+
+def _shown(refused: tuple[str, ...]) -> list[str]:
+    plain = [harmless_bytes(what.replace("\n", " ").encode(errors="replace")).decode() for what in refused]
+    more = [f"and {len(plain) - _REFUSED_SHOWN} more"] if len(plain) > _REFUSED_SHOWN else []
+    return plain[:_REFUSED_SHOWN] + more
 
 
 def settled_line(event: StepSettled, seconds: float) -> str:

@@ -104,6 +104,20 @@ def unmount(folder: Path) -> bool:
     return bool(libc.umount2(os.fsencode(folder), _MNT_DETACH) == 0)
 
 
+def remove_left_behind(runs: Path, is_live: Callable[[str], bool]) -> list[str]:
+    """Unmount and remove the attempts of runs below ``runs`` that nobody drives; returns their folders."""
+    removed = []
+    for attempts in sorted(runs.glob("*/attempts")):
+        if attempts.is_symlink() or attempts.parent.is_symlink() or is_live(attempts.parent.name):
+            continue
+        for out in attempts.glob("*/out"):
+            if not out.is_symlink():
+                unmount(out)
+        remove_tree(attempts)
+        removed.append(str(attempts))
+    return removed
+
+
 def remove_tree(folder: Path) -> None:
     """Remove ``folder`` with all in it, even what denies its owner; nothing happens when it is gone."""
 
@@ -169,7 +183,7 @@ def _measure(descriptor: int, depth: int, limit: int) -> int:
 def _measure_entry(entry: os.DirEntry[str], parent: int, depth: int, limit: int) -> int:
     try:
         if not entry.is_dir(follow_symlinks=False):
-            return entry.stat(follow_symlinks=False).st_blocks * 512
+            return max(_PAGE, entry.stat(follow_symlinks=False).st_blocks * 512)  # inodes run out too
         child = os.open(entry.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
     except OSError:  # gone, or swapped, while we looked: the next look sees it
         return 0
