@@ -153,7 +153,7 @@ class Attempt:
         bad = [words for words in collection.refused if words != f"{OUTPUT_FILE}: was not written"]
         for file in collection.files:
             if file.name == OUTPUT_FILE:
-                outputs, lines = read_outputs(file.path)
+                outputs, lines = read_outputs(file.path, self._mask)
                 bad += lines
             else:
                 kept.append(
@@ -170,6 +170,10 @@ class Attempt:
             artifacts=tuple(kept),
             refused=tuple(map(self._masker.mask_text, bad)),
         )
+
+    def _mask(self, data: bytes) -> bytes:
+        stream = self._masker.fork()
+        return stream.feed(data) + stream.flush()
 
     def _verdict(self, exited: Exit, names: set[str], refused: list[str]) -> tuple[str | None, str]:
         if self._stopped and (exited.reason is not None or self._stopped == "log-limit"):

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 OUTPUT_FILE = ".runner-output"
@@ -14,13 +15,17 @@ MOST_VALUES = 1_000
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}\Z")
 
 
-def read_outputs(path: Path) -> tuple[dict[str, str], list[str]]:
-    """Return the values in the file and, in words, every line that is none; at most 1 MiB, 1,000 values."""
+def read_outputs(path: Path, mask: Callable[[bytes], bytes]) -> tuple[dict[str, str], list[str]]:
+    """Return the values in the file and, in words, every line that is none; at most 1 MiB, 1,000 values.
+
+    The file is masked as a whole, before keys are taken and lines are cut: part of a secret is no secret
+    that a mask would find later.
+    """
     with path.open("rb") as file:
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
         return {}, ["$RUNNER_OUTPUT is larger than 1 MiB: none of it was taken"]
-    return parse_outputs(data.decode("utf-8", "replace"))
+    return parse_outputs(mask(data).decode("utf-8", "replace"))
 
 
 def parse_outputs(text: str) -> tuple[dict[str, str], list[str]]:

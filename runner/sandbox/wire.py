@@ -50,11 +50,8 @@ class End:
 
 def encode_message(message: Message) -> bytes:
     """Return the frames that start the step; raises ``SandboxError`` for what no process can be given."""
-    frames = [_frame(b"A", argument.encode("utf-8", "surrogateescape")) for argument in message.argv]
-    frames += [
-        _frame(b"E", f"{name}={value}".encode("utf-8", "surrogateescape"))
-        for name, value in message.env.items()
-    ]
+    frames = [_frame(b"A", _bytes(argument)) for argument in message.argv]
+    frames += [_frame(b"E", _bytes(f"{name}={value}")) for name, value in message.env.items()]
     frames += [
         _frame(b"S", bytes([secret.as_env]) + secret.name.encode() + b"\0" + secret.value, secret.name)
         for secret in message.secrets
@@ -129,6 +126,13 @@ def _frame(kind: bytes, payload: bytes, name: str = "an argument or variable") -
     if len(payload) > MAX_PAYLOAD:
         raise SandboxError(f"{name} is longer than {MAX_PAYLOAD} bytes", cure="hand it on as a file")
     return _HEADER.pack(kind, len(payload)) + payload
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise SandboxError("an argument or variable holds half a character (a lone surrogate)") from None
 
 
 def _milliseconds(seconds: float) -> int:

@@ -147,6 +147,17 @@ def test_output_beyond_the_limit_shows(tmp_path: Path, limit: int) -> None:
         folder.release()
 
 
+def test_empty_files_count_since_inodes_run_out_too(tmp_path: Path) -> None:
+    folder = AttemptFolder(tmp_path / "attempt", limits(300 * MIB), os.geteuid(), os.getegid())
+    folder.prepare()
+    try:
+        for number in range(100):
+            (folder.out / f"{number}").touch()
+        assert folder.used() >= 100 * 4096
+    finally:
+        folder.release()
+
+
 def test_a_tree_that_denies_its_owner_is_removed(tmp_path: Path) -> None:
     folder = AttemptFolder(tmp_path / "attempt", limits(300 * MIB), os.geteuid(), os.getegid())
     folder.prepare()

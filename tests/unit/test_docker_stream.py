@@ -48,6 +48,14 @@ def test_a_wire_gives_frames_then_a_timeout_then_the_end() -> None:
     wire.close()
 
 
+def test_a_wire_that_another_thread_hung_up_has_ended() -> None:
+    near, far = socket.socketpair()
+    with far:
+        wire = Wire(near, b"")
+        near.close()
+        assert wire.receive(1) is None
+
+
 @pytest.mark.parametrize(
     ("evidence", "reason", "code"),
     [

@@ -96,3 +96,8 @@ def test_the_end_is_read_with_its_sign_and_refused_at_another_length() -> None:
     assert wire.decode_end(struct.pack(">Bi", 1, -9)) == wire.End(wire.SIGNALLED, -9)
     with pytest.raises(SandboxError):
         wire.decode_end(b"\0")
+
+
+def test_half_a_character_from_an_output_is_refused_and_no_crash() -> None:
+    with pytest.raises(SandboxError, match="surrogate"):
+        wire.encode_message(Message(("true",), {"X": "\ud800"}, (), {}, 1.0, 1.0))

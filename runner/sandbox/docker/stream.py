@@ -98,8 +98,8 @@ class Wire:
         self._stream.close()
 
     def _read(self, seconds: float) -> bytes:
-        self._stream.settimeout(seconds)
         try:
+            self._stream.settimeout(seconds)
             return self._stream.recv(_RECEIVE)
         except TimeoutError:
             raise
