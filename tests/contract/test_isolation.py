@@ -272,7 +272,12 @@ def test_everything_dies_with_the_runner(rootfs: Path, tmp_path: Path) -> None:
         runner.kill()
         runner.communicate()
     assert _until(lambda: not _running(seconds))
-    _reap_dead(tmp_path)
+    from runner.sandbox.bubblewrap.driver import BubblewrapDriver
+
+    driver = BubblewrapDriver(state="deadman0", home=tmp_path)
+    assert len(driver.reap(frozenset({"another"}).__contains__)) >= 1
+    driver.close()
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
 
 
 def _until(condition: Callable[[], object]) -> bool:
@@ -291,12 +296,3 @@ def _running(seconds: str) -> bool:
         except OSError:  # it ended while we looked
             continue
     return False
-
-
-def _reap_dead(home: Path) -> None:
-    from runner.sandbox.bubblewrap.driver import BubblewrapDriver
-
-    driver = BubblewrapDriver(state="deadman0", home=home)
-    assert len(driver.reap(frozenset({"another"}).__contains__)) >= 1
-    driver.close()
-    assert str(home) not in Path("/proc/self/mountinfo").read_text()

@@ -294,26 +294,3 @@ def test_swapping_a_folder_for_a_link_never_leaks_what_lies_outside(project: Pat
     finally:
         stop.set()
         swapper.join()
-
-
-def test_many_runners_taking_the_same_snapshot_all_get_the_same_whole_one(
-    project: Path, snapshots: Snapshots
-) -> None:
-    for number in range(20):
-        (project / "app" / f"f{number}").write_text(str(number))
-    found: list[tuple[str, Path]] = []
-    together = threading.Barrier(6)
-
-    def take() -> None:
-        together.wait()
-        found.append(snapshots.take(project / "app", project))
-
-    threads = [threading.Thread(target=take) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 6
-    assert len(set(found)) == 1
-    assert snapshots.holds(found[0][0])
-    assert len(list(snapshots.folder.iterdir())) == 1

