@@ -62,6 +62,12 @@ def test_a_spec_becomes_exactly_this_request() -> None:
     assert every_request() == json.loads(GOLDEN.read_text())
 
 
+def test_volumes_are_covered_by_their_plain_path_and_never_cover_what_is_ours() -> None:
+    declared = ("//data//", "/work/", "/out", "/in/", "/app/.")
+    tmpfs = container_request(SPEC, SETTING, "none", declared)["HostConfig"]["Tmpfs"]
+    assert set(tmpfs) == {"/data", "/work", "/tmp", "/run/secrets"}
+
+
 def test_no_request_holds_a_capability_or_an_unbounded_limit() -> None:
     for request in (
         container_request(SPEC, SETTING, "none", ()),

@@ -6,6 +6,7 @@ Field reference: https://docs.docker.com/reference/api/engine/version/v1.41/#ope
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,8 @@ def container_request(
     """Return the request for one sandbox.
 
     ``network`` is ``none`` or ``container:ID``. ``volumes`` are the folders that the image declares as
-    volumes: each is covered by a bounded tmpfs, else the engine would give the step unbounded disk.
+    volumes: each is covered by a bounded tmpfs, else the engine would give the step unbounded disk. It
+    knows a cover by the plain path alone: under ``/data/`` it would still put a volume at ``/data``.
     """
     request = _base(spec.image.reference or spec.image.digest, setting, network)
     request["Labels"] = labels(setting.identity, spec.run, spec.step, spec.attempt)
@@ -83,7 +85,9 @@ def container_request(
     host |= _limits(spec.limits)
     if setting.runtime != "runc":
         host |= _guest_processes(spec.limits)
-    host["Tmpfs"] = _tmpfs(spec.limits, setting, volumes)
+    taken = {"/in", "/out", _INIT, *(mount.target for mount in spec.mounts)}
+    scratch = {posixpath.normpath(f"/{folder.lstrip('/')}") for folder in volumes} - taken
+    host["Tmpfs"] = _tmpfs(spec.limits, setting, scratch)
     host["Mounts"] += [
         _bind(str(spec.directory / "in"), "/in", writable=False),
         _bind(str(spec.directory / "out"), "/out", writable=True),
@@ -169,7 +173,7 @@ def _ulimits(files: int) -> list[dict[str, Any]]:
     return [{"Name": "nofile", "Soft": files, "Hard": files}, {"Name": "core", "Soft": 0, "Hard": 0}]
 
 
-def _tmpfs(limits: Limits, setting: Setting, volumes: tuple[str, ...]) -> dict[str, str]:
+def _tmpfs(limits: Limits, setting: Setting, volumes: set[str]) -> dict[str, str]:
     scratch = {folder: _options(limits.tmp, setting, "0700", "exec") for folder in sorted(volumes)}
     return scratch | {
         "/work": _options(limits.work, setting, "0700", "exec"),

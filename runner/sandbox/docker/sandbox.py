@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from runner.clock import Deadline, SystemClock
 from runner.errors import SandboxError
-from runner.sandbox.base import STDERR, STDOUT, Chunk, Exit
+from runner.sandbox.base import STDERR, STDOUT, Chunk, Collection, Exit
 from runner.sandbox.collect import Caps, collect_directory
 from runner.sandbox.docker.container import remove_container
 from runner.sandbox.verdict import Evidence, judge
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from runner.sandbox.attempt_folder import AttemptFolder
-    from runner.sandbox.base import Collection, Message, SandboxSpec
+    from runner.sandbox.base import Message, SandboxSpec
     from runner.sandbox.docker.api import EngineApi
     from runner.sandbox.docker.container import Removals, Running
 
@@ -123,6 +123,8 @@ class DockerSandbox:
         """Take the files under ``/out`` that match."""
         if not self._dead.is_set():
             raise SandboxError("results can be collected only from a dead sandbox")
+        if self._exit and self._exit.code is None:  # what may still live may still write
+            return Collection((), ("/out: the engine did not confirm the sandbox's end",))
         caps = Caps(size=self._spec.limits.output)
         return collect_directory(self._folder.out, patterns, caps, self._spec.directory / "collected")
 
