@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from contract_bench import STATE, Bench
+from static_busybox import find_busybox
 
 from runner.errors import RunnerError
 from runner.sandbox.base import Image
@@ -26,11 +27,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    busybox = next(
-        (found for found in map(Path, ("/bin/busybox", "/usr/bin/busybox")) if found.exists()), None
-    )
-    if busybox is None:
-        _missing("busybox-static is not installed")
+    busybox = find_busybox()
+    if not busybox.exists():
+        _missing("no static busybox: runner sandbox build minimal")
         raise AssertionError
     folder = tmp_path_factory.mktemp("image") / "rootfs"
     (folder / "bin").mkdir(parents=True)

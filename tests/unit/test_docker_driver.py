@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from static_busybox import find_busybox
 
 from runner.errors import EngineUnavailable, ImageMissing, SandboxError
 from runner.sandbox.attempt_folder import unmount
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 REFERENCE = f"runner-test-docker-driver:{os.getpid()}"
-BUSYBOX = Path("/bin/busybox")
+BUSYBOX = find_busybox()
 LIMITS = Limits(
     memory=64 * MIB,
     cpus=1,

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from static_busybox import find_busybox
 
 from runner.errors import SandboxError
 from runner.sandbox import seccomp
@@ -207,14 +208,14 @@ def _docker_works() -> bool:
     )
 
 
-@pytest.mark.skipif(not Path("/bin/busybox").exists(), reason="no static busybox to make an image of")
+@pytest.mark.skipif(not find_busybox().exists(), reason="no static busybox to make an image of")
 @pytest.mark.skipif(not _docker_works(), reason="no Docker Engine answers")
 def test_docker_takes_the_profile_and_refuses_what_it_refuses(tmp_path: Path) -> None:
     profile = tmp_path / "seccomp.json"
     profile.write_text(seccomp.docker_profile())
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        tar.add("/bin/busybox", "bin/busybox")
+        tar.add(str(find_busybox()), "bin/busybox")
     imported = subprocess.run(
         ["docker", "import", "-"], input=archive.getvalue(), capture_output=True, check=True
     )
@@ -224,7 +225,7 @@ def test_docker_takes_the_profile_and_refuses_what_it_refuses(tmp_path: Path) ->
     command += ["--security-opt", f"seccomp={profile}", "--security-opt", "no-new-privileges", image]
     try:
         ran = subprocess.run(
-            [*command, "/bin/busybox", "sh", "-c", script],
+            [*command, str(find_busybox()), "sh", "-c", script],
             capture_output=True,
             text=True,
             timeout=60,
