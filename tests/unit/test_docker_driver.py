@@ -9,7 +9,6 @@ import tarfile
 import time
 import uuid
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +23,7 @@ from runner.sandbox.docker.request import container_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from runner.sandbox.docker.sandbox import DockerSandbox
 

@@ -225,7 +225,7 @@ def test_docker_takes_the_profile_and_refuses_what_it_refuses(tmp_path: Path) ->
     command += ["--security-opt", f"seccomp={profile}", "--security-opt", "no-new-privileges", image]
     try:
         ran = subprocess.run(
-            [*command, str(find_busybox()), "sh", "-c", script],
+            [*command, "/bin/busybox", "sh", "-c", script],
             capture_output=True,
             text=True,
             timeout=60,
