@@ -211,8 +211,12 @@ class Executor:
         first = self._receive(self._patience())
         while first:
             name, future = first
-            self._flights.pop(name).lane.free()
-            self._append([future.result()])
+            lane = self._flights.pop(name).lane
+            lane.free()
+            ended = future.result()
+            if ended.reason == "infra":
+                self._lanes.renew(lane)
+            self._append([ended])
             first = self._receive(0.0)
         self._stop_overdue()
 

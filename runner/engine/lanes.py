@@ -5,6 +5,7 @@ A lane's threads live as long as the run: an engine may tie a sandbox's life to 
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
@@ -87,7 +88,8 @@ class Lanes:
     def __init__(self, count: int, driver: Driver) -> None:
         """Make ``count`` lanes on ``driver``."""
         self._driver = driver
-        self.all = [Lane(number, driver) for number in range(max(1, count))]
+        self._numbers = itertools.count()
+        self.all = [Lane(next(self._numbers), driver) for _ in range(max(1, count))]
 
     @property
     def free(self) -> int:
@@ -102,6 +104,12 @@ class Lanes:
         """Return the free lane for ``step``: where its sandbox is parked, else one where none is."""
         idle = [lane for lane in self.all if lane.step is None]
         return min(idle, key=lambda lane: (step not in lane.parked, len(lane.parked), lane.number))
+
+    def renew(self, lane: Lane) -> None:
+        """Give the lane a new number: what the engine may have left alive in the old one meets nobody."""
+        for step in list(lane.parked):
+            lane.unpark(step)
+        lane.number = next(self._numbers)
 
     def sandbox(self, lane: Lane, spec: SandboxSpec) -> Callable[[], Sandbox]:
         """Return what gives the sandbox of ``spec`` in ``lane``, from parking where it fits."""

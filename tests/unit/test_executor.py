@@ -14,6 +14,7 @@ from runner.engine.report import exit_code, run_object
 from runner.errors import ImageMissing, StoreError
 from runner.events import AttemptEnded, AttemptStarted, RunCreated, SecretOpened
 from runner.planning.plan import ImageRef, Input, Retry, SecretUse
+from runner.sandbox.base import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -226,6 +227,16 @@ def test_parked_sandboxes_are_used_once_and_none_is_left(bench: Bench) -> None:
     assert bench.run(driver, *steps).status == "succeeded"
     assert sorted(spec.step for spec in driver.made) == names
     assert {lane for _, lane in driver.lanes} == {0}
+
+
+def test_after_the_engine_let_a_step_down_nobody_shares_its_lane(bench: Bench) -> None:
+    def lost(_: Inside) -> Exit:
+        return Exit(None, "infra", "nobody confirmed the end")
+
+    driver = ScriptedDriver({"a": lost}, parks=True)
+    bench.run(driver, step("a", continue_on_error=True), step("b", "a"), lanes=1)
+    lanes = dict(driver.lanes)
+    assert lanes["a"] != lanes["b"]
 
 
 def test_a_sandbox_parked_for_a_step_that_does_not_run_is_destroyed(bench: Bench) -> None:
