@@ -235,8 +235,7 @@ def test_after_the_engine_let_a_step_down_nobody_shares_its_lane(bench: Bench) -
 
     driver = ScriptedDriver({"a": lost}, parks=True)
     bench.run(driver, step("a", continue_on_error=True), step("b", "a"), lanes=1)
-    lanes = dict(driver.lanes)
-    assert lanes["a"] != lanes["b"]
+    assert len({lane for _, lane in driver.lanes}) == 2
 
 
 def test_a_sandbox_parked_for_a_step_that_does_not_run_is_destroyed(bench: Bench) -> None:
