@@ -89,6 +89,10 @@ class Attempt:
         for use in self._task.step.secrets:
             secret = self._stores.secrets.open(use.secret)
             self._work.opened[use.secret] = secret
+            if use.as_env and b"\0" in secret.reveal():
+                raise PolicyDenied(
+                    f"secret {use.secret} holds a NUL byte, which no variable can: use it as a file"
+                )
             values.append(SecretValue(use.name, secret.reveal(), use.as_env))
         self._masker = self._stores.masker([one.reveal() for one in list(self._work.opened.values())])
         return tuple(values)
