@@ -103,3 +103,4 @@ def test_following_a_run_ends_with_it_even_when_it_was_killed(runner: Command) -
     child.communicate()
     follower.communicate(timeout=15)
     assert follower.returncode == 0
+    assert "/attempts" in runner("gc").out
