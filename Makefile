@@ -68,7 +68,7 @@ soak: $(WHEEL_STAMP) engine images ## the long proofs, whole; PART=file::test fo
 	cd tests && PATH="$(BIN):$$PATH" $(PYTEST) -m soak --timeout 600 $(if $(PART),$(CURDIR)/tests/$(PART),$(CURDIR)/tests) $(ARGS)
 
 bench: $(WHEEL_STAMP) engine images ## measure against docker run and peers
-	cd tests && PATH="$(BIN):$$PATH" $(BIN)/python -P bench/bench.py $(ARGS)
+	cd tests && PATH="$(BIN):$$PATH" $(BIN)/python bench/bench.py $(ARGS)
 
 clean: ## remove what make made here
 	rm -rf .venv .venv-demo dist

@@ -43,14 +43,13 @@ class Task:
 
 
 class Attempt:
-    """An attempt under way: ``run`` in one thread, ``stop`` from any; ``begun`` once it runs or is over."""
+    """An attempt under way: ``run`` in one thread, ``stop`` from any."""
 
     def __init__(self, work: Work, task: Task, observer: Observer) -> None:
         """Make nothing yet."""
         self._work, self._task, self._observer = work, task, observer
         self._lock = threading.Lock()
         self._live: Sandbox | None = None
-        self.begun = threading.Event()
         self._stopped = ""
         self._detail = ""
         self._masker: MaskerPort = work.stores.masker([])
@@ -81,7 +80,6 @@ class Attempt:
                 return self._ended(None, self._stopped, self._detail)
             return self._ended(None, "infra", str(error))
         finally:
-            self.begun.set()
             shutil.rmtree(self._task.spec.directory, ignore_errors=True)
 
     def _open_secrets(self) -> tuple[SecretValue, ...]:
@@ -116,7 +114,6 @@ class Attempt:
     def _go_live(self, sandbox: Sandbox) -> None:
         with self._lock:
             self._live = sandbox
-            self.begun.set()
             stopped = self._stopped
         if stopped:
             sandbox.stop(grace=self._task.step.grace)

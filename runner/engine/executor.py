@@ -33,7 +33,6 @@ from runner.workflow.expressions import ExpressionError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from concurrent.futures import Future
-    from threading import Event as Flag
 
     from runner.engine.ports import Work
     from runner.planning.plan import ImageRef, Plan
@@ -182,7 +181,8 @@ class Executor:
         )
 
     def _park_ahead(self) -> None:
-        if not self._parks or self._run.failed or self._run.cancels:
+        """Make sandboxes ahead of a lone step; beside several, making more would only compete with them."""
+        if not self._parks or len(self._flights) != 1 or self._run.failed or self._run.cancels:
             return
         parked = self._lanes.parked()
         for lane in self._lanes.all:
@@ -191,13 +191,7 @@ class Executor:
                 if name is None:
                     break
                 parked.add(name)
-                lane.park(name, self._spec(name, 1, lane), self._turn(lane))
-
-    def _turn(self, lane: Lane) -> Flag | None:
-        """Return what parking waits for: a lone step loses nothing by it, many would compete with it."""
-        if len(self._flights) == 1:
-            return None
-        return next(flight.attempt.begun for flight in self._flights.values() if flight.lane is lane)
+                lane.park(name, self._spec(name, 1, lane))
 
     def _next_likely(self, plan: Plan, parked: set[str], after: str | None) -> str | None:
         waiting, run = self._unparked, self._run

@@ -14,7 +14,6 @@ from runner.errors import SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from threading import Event
 
     from runner.sandbox.base import Driver, Sandbox, SandboxSpec
 
@@ -44,15 +43,9 @@ class Lane:
         """Take note that the lane's step has ended."""
         self.step = None
 
-    def park(self, step: str, spec: SandboxSpec, after: Event | None) -> None:
-        """Begin to make the sandbox of the step's first attempt, once ``after`` is set; returns at once."""
-
-        def make() -> Sandbox:
-            if after:
-                after.wait()
-            return _make(self._driver, spec)
-
-        self.parked[step] = self._parker.submit(make)
+    def park(self, step: str, spec: SandboxSpec) -> None:
+        """Begin to make the sandbox of the step's first attempt; returns at once."""
+        self.parked[step] = self._parker.submit(_make, self._driver, spec)
 
     def take(self, spec: SandboxSpec) -> Callable[[], Sandbox]:
         """Return what gives the sandbox of ``spec``: the parked one, or a new one if parking failed."""

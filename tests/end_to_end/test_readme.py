@@ -1,0 +1,42 @@
+"""What the README tells people to type, typed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+from conftest import CHECKOUT, Command
+
+TEXT = (CHECKOUT / "README.md").read_text()
+BLOCKS = re.findall(r"```(?:yaml)?\n(.*?)```", TEXT, re.DOTALL)
+WORKFLOW = next(block for block in BLOCKS if block.startswith("name: hello"))
+LINES = [
+    line.partition("#")[0].strip()
+    for block in BLOCKS
+    for line in block.splitlines()
+    if line.startswith("runner ") and "secrets" not in line
+]
+
+
+@pytest.fixture
+def prepared(runner: Command) -> Command:
+    runner.workflow(WORKFLOW)
+    assert runner("run", "workflow.yaml", "--engine", "bubblewrap").code == 0
+    return runner
+
+
+def test_the_readme_has_its_commands() -> None:
+    assert len(LINES) >= 10
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_command_of_the_readme_works(line: str, prepared: Command) -> None:
+    done = prepared(*shlex.split(line)[1:])
+    assert done.code == 0, done.err
+
+
+def test_the_secrets_of_the_readme_are_set_and_bound(runner: Command) -> None:
+    assert runner("secrets", "set", "api_token", stdin=b"a-token").code == 0
+    assert runner("secrets", "bind", "api_token", "--from", "env:TOKEN").code == 0
+    assert "env:TOKEN" in runner("secrets", "list").out
