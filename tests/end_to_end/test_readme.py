@@ -27,7 +27,7 @@ def prepared(runner: Command) -> Command:
 
 
 def test_the_readme_has_its_commands() -> None:
-    assert len(LINES) >= 10
+    assert len(LINES) >= 9
 
 
 @pytest.mark.parametrize("line", LINES)
