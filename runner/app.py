@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import secrets
-import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.clock import SystemClock
-from runner.errors import EngineUnavailable, RunnerError
-from runner.events import RunCreated
+from runner.clock import SteadyClock, SystemClock, rfc3339
+from runner.errors import EngineUnavailable, RunnerError, UsageError
+from runner.planning.plan import image_refs
 from runner.settings import Settings, choices
 from runner.store.artifacts import Artifacts
 from runner.store.journal import Journal
 from runner.store.layout import Layout
-from runner.store.locks import RunLock, is_live
+from runner.store.locks import is_live
 from runner.wiring import RunImages, RunJournal, RunLogs, RunSecrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from runner.clock import Cancellation
     from runner.engine.ports import Observer, Work
     from runner.planning.plan import ImageRef, Plan
     from runner.sandbox.base import Driver, Image
     from runner.sandbox.images import Images
+    from runner.settings import Choices
     from runner.vault.bindings import Bindings
     from runner.vault.store import SecretStore
 
@@ -46,14 +44,15 @@ class Watching:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stage:
-    """What a run needs beside its stores."""
+class Stage:
+    """What driving a run takes beside its stores: ``origin`` is the run whose idempotency keys it keeps."""
 
     plan: Plan
     driver: Driver
     images: Mapping[ImageRef, Image]
     watching: Watching
-    parallel: int
+    choices: Choices
+    origin: str
 
 
 class App:
@@ -62,61 +61,33 @@ class App:
     def __init__(self, settings: Settings) -> None:
         """Nothing is touched until a method needs it."""
         self._settings = settings
-        self._clock = SystemClock()
-        self._layout = Layout(settings.home)
+        self.clock = SteadyClock(SystemClock())
+        self.layout = Layout(settings.home)
 
     @classmethod
     def from_environment(cls) -> App:
         """Return the application for this process's environment."""
         return cls(Settings.from_environment(os.environ))
 
-    # -- runs -------------------------------------------------------------------------------------------
+    # -- what a run is driven with -----------------------------------------------------------------------
 
-    def run(
-        self, plan: Plan, project: Path, engine: str | None, watching: Watching
-    ) -> tuple[dict[str, Any], int]:
-        """Run a plan; returns the run object and the exit status."""
-        chosen = choices(self._settings, project)
-        for use in {use.secret for step in plan.steps.values() for use in step.secrets if not step.shadowed}:
-            self.bindings().find(use, plan.workflow, plan.mode)
-        driver = self._driver(engine or chosen.engine, plan.mode, watching.say)
-        try:
-            unenforced = tuple(f"{gap.what}: {gap.why}" for gap in driver.check().gaps)
-            self._reap(driver)
-            images, warnings = self._images(plan, project, driver, watching.say)
-            created = RunCreated(
-                plan.workflow,
-                plan.mode,
-                driver.name,
-                plan.definition,
-                plan.digest,
-                (*plan.warnings, *warnings),
-                unenforced,
-            )
-            return self._drive(_Stage(plan, driver, images, watching, chosen.parallel), created)
-        finally:
-            driver.close()
+    def journal(self) -> Journal:
+        """Open the journal; close it after use."""
+        return Journal(self.layout.journal, self.clock)
 
-    def _drive(self, stage: _Stage, created: RunCreated) -> tuple[dict[str, Any], int]:
-        from runner.engine.executor import execute
-        from runner.engine.report import exit_code, run_object
-        from runner.planning.codec import plan_json
-
-        run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(self._clock.now())) + secrets.token_hex(3)
-        with RunLock.acquire(self._layout, run), Journal(self._layout.journal, self._clock) as journal:
-            journal.create_run(run, json.dumps(plan_json(stage.plan)), created)
-            ended = execute(self._work(run, stage, journal), journal.records(run))
-        return run_object(ended), exit_code(ended)
-
-    def _work(self, run: str, stage: _Stage, journal: Journal) -> Work:
+    def work(self, run: str, stage: Stage, journal: Journal) -> Work:
+        """Take the run over and return all that driving it takes."""
+        from runner.admission.arbiter import Arbiter
         from runner.engine.ports import Stores, Work
         from runner.vault.mask import Masker
 
         plan, watching = stage.plan, stage.watching
+        ownership = journal.open_run(run)
+        arbiter = Arbiter(run, plan, self.is_live, stage.choices.hold_after)
         stores = Stores(
-            RunJournal(journal, journal.open_run(run)),
+            RunJournal(journal, ownership, arbiter, len(journal.records(run))),
             Artifacts(self._settings.home),
-            RunLogs(self._layout, run),
+            RunLogs(self.layout, run),
             RunSecrets(self.bindings(), plan.workflow, plan.mode),
             Masker,
         )
@@ -127,43 +98,66 @@ class App:
             images=RunImages(stage.images),
             stores=stores,
             observer=watching.observer,
-            clock=self._clock,
+            clock=self.clock,
             cancellation=watching.cancellation,
             abandonment=watching.abandonment,
-            folder=self._layout.attempts(run),
-            lanes=stage.parallel,
+            folder=self.layout.attempts(run, ownership.fence),
+            lanes=stage.choices.parallel,
+            origin=stage.origin,
         )
 
-    def _images(
-        self, plan: Plan, project: Path, driver: Driver, say: Callable[[str], None]
+    def images(
+        self, plan: Plan, driver: Driver, say: Callable[[str], None]
     ) -> tuple[dict[ImageRef, Image], tuple[str, ...]]:
+        """Find every image of a plan; returns them with the warnings that a reader of the run must see."""
         from runner.sandbox.images import Images
 
-        images = Images(self._settings.cache, project, driver.name, plan.mode, say)
-        wanted = {step.image for step in plan.steps.values() if not step.shadowed}
-        found = {ref: images.find(ref.kind, ref.name) for ref in sorted(wanted, key=str)}
+        images = Images(self._settings.cache, Path(plan.project), driver.name, plan.mode, say)
+        found = {ref: images.find(ref.kind, ref.name) for ref in sorted(image_refs(plan), key=str)}
         for warning in images.warnings:
             say(f"warning: {warning}")
         return found, tuple(images.warnings)
 
+    def same_images(
+        self, plan: Plan, driver: Driver, digests: Mapping[str, str], say: Callable[[str], None]
+    ) -> dict[ImageRef, Image]:
+        """Find the very images that a run began with; raises ``ImageMissing`` where one is gone."""
+        from runner.sandbox.images import Images
+
+        images = Images(self._settings.cache, Path(plan.project), driver.name, plan.mode, say)
+        return {
+            ref: images.find_again(ref.kind, ref.name, digests.get(str(ref), ""))
+            for ref in sorted(image_refs(plan), key=str)
+        }
+
+    def choices(self, plan: Plan) -> Choices:
+        """Return what policy and the plan's project say."""
+        return choices(self._settings, Path(plan.project) if plan.project else None)
+
+    def is_live(self, run: str) -> bool:
+        """Whether somebody drives the run."""
+        return is_live(self.layout, run)
+
     # -- engines ----------------------------------------------------------------------------------------
 
-    def _driver(self, engine: str, mode: str, say: Callable[[str], None]) -> Driver:
+    def driver(self, engine: str, mode: str, say: Callable[[str], None]) -> Driver:
+        """Return the engine's driver; ``auto`` is Docker where it answers, else, in staging, bubblewrap."""
         if engine != "auto":
-            return self._make_driver(engine)
+            return self.make_driver(engine)
         try:
-            docker = self._make_driver("docker")
+            docker = self.make_driver("docker")
             docker.check()
         except EngineUnavailable as error:
             if mode == "production":
                 raise
             say(f"engine: bubblewrap ({error.message})")
-            return self._make_driver("bubblewrap")
+            return self.make_driver("bubblewrap")
         say("engine: docker")
         return docker
 
-    def _make_driver(self, engine: str) -> Driver:
-        state = self._layout.state_id()
+    def make_driver(self, engine: str) -> Driver:
+        """Return the driver of ``docker``, ``gvisor`` or ``bubblewrap``."""
+        state = self.layout.state_id()
         if engine == "bubblewrap":
             from runner.sandbox.bubblewrap.driver import BubblewrapDriver
 
@@ -177,7 +171,7 @@ class App:
         findings = []
         for engine in _ENGINES:
             try:
-                able = self._make_driver(engine).check()
+                able = self.make_driver(engine).check()
             except RunnerError as error:
                 gap = {"what": engine, "why": error.message, "cure": error.cure}
                 findings.append({"engine": engine, "usable": False, "version": "", "gaps": [gap]})
@@ -191,20 +185,22 @@ class App:
         removed: list[str] = []
         for engine in ("docker", "bubblewrap"):
             try:
-                driver = self._make_driver(engine)
-                removed += self._reap(driver)
+                driver = self.make_driver(engine)
+                removed += self.reap(driver)
                 driver.close()
             except EngineUnavailable:
                 continue
         return removed
 
-    def _reap(self, driver: Driver) -> list[str]:
+    def reap(self, driver: Driver, run: str = "") -> list[str]:
+        """Remove what dead runs left, and what ``run`` left, which we drive from now on."""
         from runner.sandbox.attempt_folder import remove_left_behind
 
-        return [*driver.reap(self._is_live), *remove_left_behind(self._layout.runs, self._is_live)]
+        def is_another_live(other: str) -> bool:
+            return other != run and self.is_live(other)
 
-    def _is_live(self, run: str) -> bool:
-        return is_live(self._layout, run)
+        removed = driver.reap(is_another_live)
+        return [*removed, *remove_left_behind(self.layout.runs, is_another_live)]
 
     def build_profile(self, name: str, project: Path, say: Callable[[str], None]) -> str:
         """Build a profile and give it to the engine where one answers; returns the image's digest."""
@@ -218,10 +214,44 @@ class App:
         from runner.sandbox.images import Images
 
         try:
-            self._make_driver("docker").check()
+            self.make_driver("docker").check()
         except EngineUnavailable:
             return Images(self._settings.cache, project, "bubblewrap", "staging", say)
         return Images(self._settings.cache, project, "docker", "staging", say)
+
+    # -- breakers ---------------------------------------------------------------------------------------
+
+    def breakers(self, project: Path) -> list[dict[str, Any]]:
+        """Return every breaker that is declared for ``project`` or has a state."""
+        from runner.admission import breakers
+
+        with self.journal() as journal, journal.tables() as tables:
+            found = breakers.rows(tables, choices(self._settings, project).breakers)
+        return [
+            {**dataclasses.asdict(row), "probe_at": rfc3339(row.probe_at) if row.probe_at else None}
+            for row in found
+        ]
+
+    def trip_breaker(self, name: str, project: Path) -> None:
+        """Open a breaker by hand; raises ``UsageError`` for a name that nobody declared."""
+        from runner.admission import breakers
+
+        self._need_breaker(name, project)
+        with self.journal() as journal, journal.tables() as tables:
+            breakers.trip(tables, name, self.clock.now())
+
+    def reset_breaker(self, name: str, project: Path) -> None:
+        """Close a breaker by hand; raises ``UsageError`` for a name that nobody declared."""
+        from runner.admission import breakers
+
+        self._need_breaker(name, project)
+        with self.journal() as journal, journal.tables() as tables:
+            breakers.reset(tables, name)
+
+    def _need_breaker(self, name: str, project: Path) -> None:
+        known = [row["name"] for row in self.breakers(project)]
+        if name not in known:
+            raise UsageError(f"there is no breaker {name!r}", cure=f"known: {', '.join(known) or 'none'}")
 
     # -- secrets ----------------------------------------------------------------------------------------
 

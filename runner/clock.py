@@ -36,6 +36,23 @@ class SystemClock:
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+class SteadyClock:
+    """The time of one process: the wall's when it began, and then only what has really passed."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Take the wall's time of ``clock`` once."""
+        self._clock = clock
+        self._offset = clock.now() - clock.elapsed()
+
+    def now(self) -> float:
+        """Return seconds since 1970 in UTC that no change of the wall's time moves."""
+        return self._clock.elapsed() + self._offset
+
+    def elapsed(self) -> float:
+        """Return seconds since boot."""
+        return self._clock.elapsed()
+
+
 def rfc3339(seconds: float) -> str:
     """Format seconds since 1970 as RFC 3339 in UTC with microseconds."""
     moment = datetime.fromtimestamp(seconds, UTC)

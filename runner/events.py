@@ -7,7 +7,7 @@ Every record is one of these classes; ``encode`` and ``decode`` give its JSON fo
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 PHASE_RUN = "run"
 PHASE_COMPENSATE = "compensate"
@@ -15,7 +15,11 @@ PHASE_COMPENSATE = "compensate"
 
 @dataclass(frozen=True, slots=True)
 class RunCreated:
-    """A plan was accepted and a run made of it."""
+    """A plan was accepted and a run made of it.
+
+    ``origin`` is the first run of a chain of retries, whose idempotency keys stay (empty: this run itself);
+    ``images`` maps what the plan names to the digests that were found.
+    """
 
     workflow: str
     mode: str
@@ -24,6 +28,8 @@ class RunCreated:
     plan: str
     warnings: tuple[str, ...] = ()
     unenforced: tuple[str, ...] = ()
+    origin: str = ""
+    images: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,8 @@ class AttemptEnded:
 
     ``exit_code`` is the engine's (None when there is none); ``reason`` is None for success, else one of
     the contract's words; ``detail`` says it in words; ``outputs`` are the step's ``$RUNNER_OUTPUT`` values.
+    ``began`` is False when the command certainly never ran; ``lost`` is True when the runner died meanwhile;
+    ``final`` when another attempt would fail alike.
     """
 
     step: str
@@ -77,6 +85,9 @@ class AttemptEnded:
     outputs: dict[str, str] = field(default_factory=dict)
     artifacts: tuple[ArtifactKept, ...] = ()
     refused: tuple[str, ...] = ()
+    began: bool = True
+    lost: bool = False
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,44 @@ class RetryScheduled:
     step: str
     attempt: int
     at: float
+    phase: str = PHASE_RUN
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerRefused:
+    """The breaker ``name`` is open: ``attempt`` was not made; it may be asked again at ``until``."""
+
+    step: str
+    attempt: int
+    name: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepHeld:
+    """A write may have happened, and only a person can know: nothing goes on with this step until then."""
+
+    step: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepDecided:
+    """A person decided about a held step: attempt it ``again``, take it as ``done``, or ``give-up``."""
+
+    step: str
+    verdict: str
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepCarried:
+    """The step succeeded in ``run``, before this one, and is not run again; ``dirty``: it is not undone."""
+
+    step: str
+    run: str
+    ended: AttemptEnded
+    dirty: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +148,69 @@ class StepSettled:
 
 
 @dataclass(frozen=True, slots=True)
+class CompensationSettled:
+    """What a step did is undone (``compensated``), or that failed for good (``compensation-failed``)."""
+
+    step: str
+    status: str
+    reason: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """Somebody asked for the run to end."""
+    """Somebody asked for the run to end, with what it did undone if ``rollback``."""
 
     why: str
+    rollback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackRequested:
+    """Somebody asked for all that the run did to be undone; compensations that failed are tried again."""
+
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnAwaited:
+    """The concurrency group is full: the run waits for the runs ``ahead``."""
+
+    group: str
+    ahead: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTaken:
+    """The run has its place in the concurrency group."""
+
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunExpired:
+    """The run's own timeout passed: its steps end, and what they did is undone."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunHeld:
+    """Nothing is left to do before a person has decided about the held steps."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunRetried:
+    """The run ``by`` goes on from this one's results, and undoes them if it comes to that."""
+
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """The run's last status; nothing follows."""
+    """The run's last status; only a rollback or a retry by a person follows."""
 
     status: str
     detail: str = ""
@@ -120,25 +223,24 @@ Event = (
     | SecretOpened
     | AttemptEnded
     | RetryScheduled
+    | BreakerRefused
+    | StepHeld
+    | StepDecided
+    | StepCarried
     | StepSettled
+    | CompensationSettled
     | CancelRequested
+    | RollbackRequested
+    | TurnAwaited
+    | TurnTaken
+    | RunExpired
+    | RunHeld
+    | RunRetried
     | RunEnded
 )
 
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind
-    for kind in (
-        RunCreated,
-        RunStarted,
-        AttemptStarted,
-        SecretOpened,
-        AttemptEnded,
-        RetryScheduled,
-        StepSettled,
-        CancelRequested,
-        RunEnded,
-    )
-}
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
+_TUPLES = frozenset({"warnings", "unenforced", "refused", "ahead"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +261,13 @@ def encode(event: Event) -> dict[str, Any]:
 
 def decode(data: dict[str, Any]) -> Event:
     """Return the event of a JSON form; raises ``KeyError`` for an unknown kind."""
-    fields = dict(data)
+    fields: dict[str, Any] = {
+        name: tuple(value) if name in _TUPLES else value for name, value in data.items()
+    }
     kind = _KINDS[fields.pop("kind")]
+    if kind is StepCarried:
+        fields["ended"] = decode({"kind": "AttemptEnded", **fields["ended"]})
     if kind is AttemptEnded:
         fields["artifacts"] = tuple(ArtifactKept(**item) for item in fields["artifacts"])
-        fields["refused"] = tuple(fields["refused"])
-    if kind is RunCreated:
-        fields["warnings"] = tuple(fields["warnings"])
-        fields["unenforced"] = tuple(fields["unenforced"])
     event: Event = kind(**fields)
     return event

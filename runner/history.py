@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.clock import SystemClock, rfc3339
 from runner.errors import UsageError
-from runner.settings import Settings
+from runner.events import PHASE_COMPENSATE, PHASE_RUN
+from runner.settings import Settings, choices
 from runner.store.artifacts import Artifacts
 from runner.store.journal import Journal
 from runner.store.layout import Layout
@@ -16,9 +18,10 @@ from runner.store.locks import live_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-_ENDED = ("succeeded", "rehearsed", "failed", "rolled-back", "rollback-failed", "cancelled")
+    from runner.engine.run import Run
+
+_RESTING = ("succeeded", "rehearsed", "failed", "rolled-back", "rollback-failed", "cancelled", "held")
 
 
 class History:
@@ -44,7 +47,7 @@ class History:
                     "run": row.run,
                     "workflow": row.workflow,
                     "mode": row.mode,
-                    "status": row.status if row.status in _ENDED or row.run in live else "interrupted",
+                    "status": row.status if row.status in _RESTING or row.run in live else "interrupted",
                     "started": rfc3339(row.started) if row.started else None,
                     "ended": rfc3339(row.ended) if row.ended else None,
                 }
@@ -52,16 +55,32 @@ class History:
             ]
 
     def report(self, prefix: str) -> dict[str, Any]:
-        """Return the run object of a run."""
-        from runner.engine.report import report
+        """Return the run object of a run; ``rollback_until`` says until when it can be undone, or is null."""
+        from runner.engine.report import run_object
+
+        run = self._folded(prefix)
+        found = run_object(run)
+        if found["status"] not in _RESTING and run.id not in live_runs(self._settings.home):
+            found["status"] = "interrupted"
+        window = choices(self._settings, Path(run.plan.project) if run.plan.project else None).rollback_window
+        undoable = run.ended is not None and not run.successor and run.left_to_undo()
+        found["rollback_until"] = rfc3339((run.ended or 0.0) + window) if undoable else None
+        return found
+
+    def advice(self, report: dict[str, Any]) -> list[str]:
+        """Return what a person has to know and can type next about a run that did not simply succeed."""
+        from runner.observe.advice import advice
+
+        run = self._folded(report["run"])
+        return advice(run.plan, report, {name: state.detail for name, state in run.steps.items()})
+
+    def _folded(self, prefix: str) -> Run:
+        from runner.engine.run import fold
         from runner.planning.codec import plan_from_json
 
         with Journal(self._layout.journal, self._clock) as journal:
             run = journal.find(prefix)
-            found = report(run, plan_from_json(json.loads(journal.plan_json(run))), journal.records(run))
-        if found["status"] not in _ENDED and run not in live_runs(self._settings.home):
-            found["status"] = "interrupted"
-        return found
+            return fold(plan_from_json(json.loads(journal.plan_json(run))), journal.records(run), run)
 
     def logs(self, prefix: str, step: str | None, *, follow: bool) -> Iterator[bytes]:
         """Yield what a run's steps wrote, attempt after attempt."""
@@ -78,44 +97,44 @@ class History:
                 path = self._layout.log(run, name, max(1, report["steps"][name]["attempts"]))
                 yield from logs.follow(path, lambda: run not in live_runs(self._settings.home))
                 continue
-            for attempt in range(1, report["steps"][name]["attempts"] + 1):
-                yield from logs.read(self._layout.log(run, name, attempt))
+            for phase, table in ((PHASE_RUN, "steps"), (PHASE_COMPENSATE, "rollback")):
+                for attempt in range(1, report[table].get(name, {"attempts": 0})["attempts"] + 1):
+                    yield from logs.read(self._layout.log(run, name, attempt, phase))
 
-    def cause(self, run: str, step: str) -> str:
-        """Return in words why a step failed."""
-        from runner.events import AttemptEnded, StepSettled
+    def cause(self, run: str, step: str, phase: str) -> str:
+        """Return in words why a step, or its compensation, failed."""
+        state = self._folded(run).steps[step]
+        told = state.undo if phase == PHASE_COMPENSATE else state
+        return told.detail or (told.last.detail if told.last else "") or "no cause was recorded"
 
-        with Journal(self._layout.journal, self._clock) as journal:
-            events = [record.event for record in journal.records(run)]
-        told = [
-            event.detail
-            for event in events
-            if isinstance(event, AttemptEnded | StepSettled) and event.step == step
-        ]
-        return next((detail for detail in reversed(told) if detail), "no cause was recorded")
-
-    def last_lines(self, run: str, step: str, count: int) -> list[str]:
-        """Return the last lines of a step's last attempt."""
+    def last_lines(self, run: str, step: str, phase: str, count: int) -> list[str]:
+        """Return the last lines of the last attempt at a step, or at its compensation."""
         from runner.store import logs
 
-        attempts = self.report(run)["steps"][step]["attempts"]
-        lines = logs.tail(self._layout.log(run, step, max(1, attempts)), count)
+        state = self._folded(run).steps[step]
+        attempts = (state.undo if phase == PHASE_COMPENSATE else state).attempts
+        lines = logs.tail(self._layout.log(run, step, max(1, attempts), phase), count)
         return [line.decode("utf-8", "replace") for line in lines]
 
-    def export(self, prefix: str, target: Path) -> list[tuple[str, str, int]]:
-        """Copy a run's results to ``target/STEP/FILE``; returns (name, SHA-256, bytes) of each."""
-        from runner.events import AttemptEnded
+    def export(self, prefix: str, target: Path, *, partial: bool) -> list[tuple[str, str, int]]:
+        """Copy a run's results to ``target/STEP/FILE``; returns (name, SHA-256, bytes) of each.
 
-        with Journal(self._layout.journal, self._clock) as journal:
-            run = journal.find(prefix)
-            events = [record.event for record in journal.records(run)]
-        last = {event.step: event for event in events if isinstance(event, AttemptEnded)}
+        Raises ``UsageError`` for a run that did not succeed, unless ``partial``.
+        """
+        run = self._folded(prefix)
+        if run.status not in {"succeeded", "rehearsed"} and not partial:
+            raise UsageError(
+                f"run {run.id} is {run.status}: its results are not whole",
+                cure="--partial takes what there is",
+            )
         files = [
             (f"{step}/{kept.name}", kept.sha256, kept.size)
-            for step, event in last.items()
-            for kept in event.artifacts
+            for step, state in run.steps.items()
+            for kept in (state.last.artifacts if state.last else ())
         ]
         if not files:
-            raise UsageError(f"run {run} left no result files", cure="name them under out: in the workflow")
+            raise UsageError(
+                f"run {run.id} left no result files", cure="name them under out: in the workflow"
+            )
         Artifacts(self._settings.home).export([(name, digest) for name, digest, _ in files], target)
         return files

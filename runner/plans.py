@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import UsageError
-from runner.settings import Settings, policy_digest
+from runner.settings import Settings, choices, policy_digest
 from runner.store.layout import Layout
 
 if TYPE_CHECKING:
@@ -57,7 +57,10 @@ def plan_command(settings: Settings, step: dict[str, Any], files: Sequence[Path]
     planned = dataclasses.replace(plan.steps["command"], inputs=inputs)
     digests = {f"/in/{name}": digest for name, (digest, _) in taken.items()}
     digest = plan_digest(plan.definition, plan.mode, digests, {})
-    return dataclasses.replace(plan, steps={"command": planned}, inputs=digests, digest=digest)
+    project = str(Path.cwd())
+    return dataclasses.replace(
+        plan, steps={"command": planned}, inputs=digests, digest=digest, project=project
+    )
 
 
 def _planned(settings: Settings, loaded: LoadedWorkflow, mode: str, given: Mapping[str, str]) -> Plan:
@@ -73,5 +76,6 @@ def _planned(settings: Settings, loaded: LoadedWorkflow, mode: str, given: Mappi
         inputs=resolve_inputs(loaded.model, given),
         policy=policy_digest(settings),
         recipe=lambda name: recipe_digest(find_profile(name, folders)),
+        breakers=choices(settings, loaded.project).breakers,
     )
     return make_plan(loaded, request, Snapshots(Layout(settings.home).snapshots))

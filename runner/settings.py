@@ -4,16 +4,23 @@
 
     defaults: {engine: docker}      # auto | docker | bubblewrap | gvisor
     max_parallel: 4                 # steps at a time; a project can only lower the policy's number
+    breakers: {warehouse: {failures: 3, reset: 60s, on_open: fail}}    # or wait; named by steps
+    hold_after: 5                   # a workflow that failed so often in a row is held; 0 (the default): never
+    rollback_window: 30d            # how long a run that has ended can be undone
+
+Of a number in both files the stricter one counts.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import UsageError
+from runner.units import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +29,10 @@ ENGINES = ("auto", "docker", "bubblewrap", "gvisor")
 SYSTEM_POLICY = Path("/etc/runner/policy.yaml")
 PROJECT_FILE = "runner.yaml"
 PARALLEL = 4
+ROLLBACK_WINDOW = 30 * 86400.0
 _MOST_PARALLEL = 256
+_MOST_FAILURES = 1000
+_BREAKER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _LARGEST_FILE = 1 << 20
 
 
@@ -47,11 +57,31 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerRule:
+    """A circuit breaker: opens after ``failures`` in a row, lets one attempt probe after ``reset`` seconds.
+
+    ``waits``: a step that meets it open waits for the probe instead of failing at once.
+    """
+
+    name: str
+    failures: int
+    reset: float
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Choices:
-    """What the policy and the project say together: the engine, and how many steps run at a time."""
+    """What the policy and the project say together.
+
+    The engine, how many steps run at a time, the breakers by name, after how many failures in a row a
+    workflow is held (0: never), and for how many seconds a run that has ended can be rolled back.
+    """
 
     engine: str = "auto"
     parallel: int = PARALLEL
+    breakers: Mapping[str, BreakerRule] = field(default_factory=dict)
+    hold_after: int = 0
+    rollback_window: float = ROLLBACK_WINDOW
 
 
 def _folder(environ: Mapping[str, str], name: str, default: Path) -> Path:
@@ -69,7 +99,15 @@ def choices(settings: Settings, project: Path | None = None) -> Choices:
     """Return the policy's choices, narrowed by the project's ``runner.yaml``; raises ``UsageError``."""
     policy = _read(settings.policy)
     narrowed = _read(project / PROJECT_FILE) if project else {}
-    return Choices(_engine(policy, narrowed), _parallel(policy, narrowed))
+    held = [each["hold_after"] for each in (policy, narrowed) if each.get("hold_after")]
+    window = min(each.get("rollback_window", ROLLBACK_WINDOW) for each in (policy, narrowed))
+    return Choices(
+        _engine(policy, narrowed),
+        _parallel(policy, narrowed),
+        _breakers(policy, narrowed),
+        min(held, default=0),
+        window,
+    )
 
 
 def policy_digest(settings: Settings) -> str:
@@ -100,6 +138,15 @@ def _parallel(policy: dict[str, Any], project: dict[str, Any]) -> int:
     return min(int(project.get("parallel", most)), most)
 
 
+def _breakers(policy: dict[str, Any], project: dict[str, Any]) -> dict[str, BreakerRule]:
+    found: dict[str, BreakerRule] = dict(project.get("breakers", {}))
+    for name, rule in policy.get("breakers", {}).items():
+        own = found.get(name, rule)
+        waits = rule.waits and own.waits
+        found[name] = BreakerRule(name, min(rule.failures, own.failures), max(rule.reset, own.reset), waits)
+    return found
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
@@ -124,7 +171,7 @@ def _parse(path: Path, data: bytes) -> object:
 
 
 def _checked(path: Path, data: object) -> dict[str, Any]:
-    top = _mapping(path, data, ("defaults", "max_parallel"))
+    top = _mapping(path, data, ("defaults", "max_parallel", "breakers", "hold_after", "rollback_window"))
     defaults = _mapping(path, top.get("defaults"), ("engine",))
     found: dict[str, Any] = {}
     if "engine" in defaults:
@@ -132,11 +179,42 @@ def _checked(path: Path, data: object) -> dict[str, Any]:
             raise UsageError(f"{path}: defaults.engine is one of {', '.join(ENGINES)}")
         found["engine"] = defaults["engine"]
     if "max_parallel" in top:
-        number = top["max_parallel"]
-        if type(number) is not int or not 1 <= number <= _MOST_PARALLEL:
-            raise UsageError(f"{path}: max_parallel is a whole number from 1 to {_MOST_PARALLEL}")
-        found["parallel"] = number
+        found["parallel"] = _number(path, top, "max_parallel", 1, _MOST_PARALLEL)
+    if "hold_after" in top:
+        found["hold_after"] = _number(path, top, "hold_after", 0, _MOST_FAILURES)
+    if "rollback_window" in top:
+        found["rollback_window"] = _duration(path, "rollback_window", top["rollback_window"])
+    if "breakers" in top:
+        found["breakers"] = _declared(path, top["breakers"])
     return found
+
+
+def _declared(path: Path, data: object) -> dict[str, BreakerRule]:
+    found = {}
+    for name, given in (data if isinstance(data, dict) else {"": data}).items():
+        if not isinstance(name, str) or not _BREAKER.fullmatch(name):
+            raise UsageError(f"{path}: breakers is a mapping of names such as warehouse, each with its rule")
+        rule = _mapping(path, given, ("failures", "reset", "on_open"))
+        if rule.get("on_open", "fail") not in {"fail", "wait"}:
+            raise UsageError(f"{path}: breakers.{name}.on_open is fail or wait")
+        failures = _number(path, {"failures": 5, **rule}, "failures", 1, _MOST_FAILURES)
+        reset = _duration(path, f"breakers.{name}.reset", rule.get("reset", "60s"))
+        found[name] = BreakerRule(name, failures, reset, rule.get("on_open") == "wait")
+    return found
+
+
+def _number(path: Path, data: dict[str, Any], key: str, least: int, most: int) -> int:
+    number = data[key]
+    if type(number) is not int or not least <= number <= most:
+        raise UsageError(f"{path}: {key} is a whole number from {least} to {most}")
+    return number
+
+
+def _duration(path: Path, key: str, value: object) -> float:
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise UsageError(f"{path}: {key}: {error}") from error
 
 
 def _mapping(path: Path, data: object, known: tuple[str, ...]) -> dict[str, Any]:

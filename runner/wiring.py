@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from runner.errors import UsageError
+from runner.events import CancelRequested, TurnAwaited
 from runner.store.logs import LogWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from runner.admission.arbiter import Arbiter
     from runner.engine.ports import LogWriterPort
     from runner.events import Event, Record
     from runner.planning.plan import ImageRef
@@ -20,16 +24,43 @@ if TYPE_CHECKING:
     from runner.vault.secret import Secret
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RunJournal:
-    """The journal, for the one run that we own."""
+    """The journal, for the one run that we own; what others note in it comes along with what we append."""
 
     journal: Journal
     ownership: Ownership
+    arbiter: Arbiter
+    seen: int
+    _asked: set[str] = field(default_factory=set, init=False)
 
     def append(self, events: Sequence[Event]) -> Sequence[Record]:
         """Make the events durable; raises ``FenceLost`` when another runner took the run over."""
-        return self.journal.append(self.ownership, events)
+        records = self.journal.append(self.ownership, events, self.arbiter)
+        if records and records[0].seq > self.seen + 1:
+            return self.news()
+        self.seen += len(records)
+        self._make_room(records)
+        return records
+
+    def news(self) -> Sequence[Record]:
+        """Return every record that was not returned yet."""
+        records = self.journal.records(self.ownership.run, self.seen)
+        self.seen += len(records)
+        self._make_room(records)
+        return records
+
+    def _make_room(self, records: Sequence[Record]) -> None:
+        """Ask the runs ahead in our concurrency group to end, once each, where the group wants that."""
+        turns = self.arbiter.plan.turns
+        if turns is None or not turns.cancels:
+            return
+        waits = [record.event for record in records if isinstance(record.event, TurnAwaited)]
+        for other in {run for event in waits for run in event.ahead} - self._asked:
+            self._asked.add(other)
+            with suppress(UsageError):  # it has ended meanwhile
+                why = f"run {self.ownership.run} takes its place in {turns.group}"
+                self.journal.note(other, CancelRequested(why))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +86,9 @@ class RunLogs:
     layout: Layout
     run: str
 
-    def open(self, step: str, attempt: int, limit: int) -> LogWriterPort:
+    def open(self, step: str, attempt: int, phase: str, limit: int) -> LogWriterPort:
         """Return a new log of at most ``limit`` bytes."""
-        return AttemptLog(LogWriter(self.layout.log(self.run, step, attempt), limit))
+        return AttemptLog(LogWriter(self.layout.log(self.run, step, attempt, phase), limit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +106,7 @@ class RunSecrets:
 
 @dataclass(frozen=True, slots=True)
 class RunImages:
-    """The images that were found before the run began."""
+    """The images that were found before the run began, or went on."""
 
     found: Mapping[ImageRef, Image]
 

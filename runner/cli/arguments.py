@@ -24,6 +24,19 @@ def add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", metavar="NAME=VALUE", action="append", default=[], help="may be repeated")
 
 
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add RUN and ``--json``."""
+    parser.add_argument("run", metavar="RUN", help="a run, a unique beginning of one, or 'latest'")
+    parser.add_argument("--json", action="store_true", help="one JSON value on stdout, progress on stderr")
+
+
+def who() -> str:
+    """Return who types, for the record: the login behind sudo where there is one."""
+    import getpass
+
+    return os.environ.get("SUDO_USER") or getpass.getuser()
+
+
 def plan_of(args: argparse.Namespace, *, to_run: bool = False) -> tuple[LoadedWorkflow, Plan]:
     """Load FILE and plan it as the arguments say; ``to_run`` refuses what is not built."""
     from runner.plans import plan_file

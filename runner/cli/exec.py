@@ -46,4 +46,6 @@ def main(args: argparse.Namespace) -> int:
         "secrets": {name.upper(): name for name in args.secrets},
     }
     plan = plan_command(Settings.from_environment(os.environ), step, [Path(name) for name in args.inputs])
-    return drive(plan, Path.cwd(), engine=args.engine, as_json=args.json)
+    return drive(
+        lambda runs, watching: runs.start(plan, args.engine, watching), list(plan.steps), as_json=args.json
+    )

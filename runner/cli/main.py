@@ -27,6 +27,13 @@ COMMANDS = {
     "show": "show one run",
     "logs": "print what a run's steps wrote",
     "outputs": "copy a run's result files into a folder",
+    "resume": "go on with a run that was interrupted, waits, or was held",
+    "retry": "run a failed run's plan anew, with what succeeded carried over",
+    "cancel": "end a run, from any terminal",
+    "rollback": "undo what a run that has ended did",
+    "approve": "decide that a held write may be attempted again, or was done",
+    "reject": "decide that a held write is given up",
+    "breakers": "list, trip and reset circuit breakers",
     "secrets": "set, bind and list secrets (the operator's side)",
     "sandbox": "build and list sandbox profiles",
     "doctor": "say what this machine can enforce, and the cure for each gap",
@@ -121,7 +128,8 @@ def _help() -> str:
             "  --version  print the version",
             "",
             "exit status: 0 succeeded · 1 a step failed · 2 wrong workflow or command line",
-            "             3 not allowed · 4 engine · 130 cancelled",
+            "             3 not allowed · 4 engine · 5 a rollback failed: a person is needed",
+            "             6 the run waits for a person · 130 cancelled",
         ]
     )
 

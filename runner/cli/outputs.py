@@ -17,12 +17,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="DIR", required=True, help="a folder that does not exist yet"
     )
+    parser.add_argument("--partial", action="store_true", help="even of a run that did not succeed")
 
 
 def main(args: argparse.Namespace) -> int:
     """Copy the results to ``DIR/STEP/FILE``."""
     from runner.history import History
 
-    for name, sha256, size in History.from_environment().export(args.run, Path(args.output)):
+    files = History.from_environment().export(args.run, Path(args.output), partial=args.partial)
+    for name, sha256, size in files:
         print(f"{sha256}  {size:>12}  {harmless(name)}")
     return 0

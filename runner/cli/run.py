@@ -24,5 +24,7 @@ def main(args: argparse.Namespace) -> int:
     """Run the workflow; the exit status is the contract's."""
     if args.mode is None and not os.isatty(0):
         print("warning: no --mode was given: this is staging", file=sys.stderr)
-    loaded, plan = plan_of(args, to_run=True)
-    return drive(plan, loaded.project, engine=args.engine, as_json=args.json)
+    _, plan = plan_of(args, to_run=True)
+    return drive(
+        lambda runs, watching: runs.start(plan, args.engine, watching), list(plan.steps), as_json=args.json
+    )

@@ -1,4 +1,4 @@
-"""What ``run`` and ``exec`` share: signals, progress, the report."""
+"""What all commands that drive a run share: signals, progress, the report."""
 
 from __future__ import annotations
 
@@ -17,25 +17,28 @@ from runner.clock import Cancellation
 from runner.observe.progress import LiveProgress, PlainProgress
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
+    from runner.app import Watching
     from runner.history import History
-    from runner.planning.plan import Plan
+    from runner.runs import Ended, Runs
 
 _TAIL = 10
 
 
-def drive(plan: Plan, project: Path, *, engine: str | None, as_json: bool) -> int:
-    """Run a plan under the signals' care; prints progress and the report; returns the exit status.
+def drive(act: Callable[[Runs, Watching], Ended | None], steps: Sequence[str], *, as_json: bool) -> int:
+    """Do ``act`` under the signals' care; prints progress and the report; returns the exit status.
 
-    The first signal cancels the run but for its ``finally`` steps, the second ends those too.
+    ``steps`` are those that a live view counts. The first signal cancels the run but for its ``finally``
+    steps and compensations, the second ends those too. None from ``act`` means that another runner drives on.
     """
     from runner.app import App, Watching
     from runner.history import History
+    from runner.runs import Runs
 
     gc.freeze()
     gc.enable()
-    app = App.from_environment()
+    runs = Runs(App.from_environment())
     stops = (Cancellation(), Cancellation())
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda got, _: stops[stops[0].requested].cancel(signal.Signals(got).name))
@@ -44,18 +47,28 @@ def drive(plan: Plan, project: Path, *, engine: str | None, as_json: bool) -> in
         threading.Thread(target=_cancel_when_unread, args=(watched, stops[0]), daemon=True).start()
     buffer = stream.buffer
     live = os.isatty(stream.fileno()) and os.environ.get("TERM") not in (None, "dumb")
-    progress = LiveProgress(buffer, list(plan.steps)) if live else PlainProgress(buffer)
+    progress = LiveProgress(buffer, list(steps)) if live else PlainProgress(buffer)
 
     def say(text: str) -> None:
         print(harmless(text), file=sys.stderr, flush=True)
 
-    report, status = app.run(plan, project, engine, Watching(progress, *stops, say))
+    ended = act(runs, Watching(progress, *stops, say))
+    if ended is None:
+        return 0
+    report, status = ended
     if as_json:
         print_json(report)
     else:
         print_summary(report)
         _print_failures(History.from_environment(), report)
     return status
+
+
+def steps_of(run: str) -> list[str]:
+    """Return the steps of a run in the plan's order."""
+    from runner.history import History
+
+    return list(History.from_environment().report(run)["steps"])
 
 
 def _cancel_when_unread(descriptor: int, cancellation: Cancellation) -> None:
@@ -70,9 +83,18 @@ def _cancel_when_unread(descriptor: int, cancellation: Cancellation) -> None:
 
 def _print_failures(history: History, report: dict[str, Any]) -> None:
     for name, step in report["steps"].items():
-        if step["status"] != "failed":
-            continue
-        print(f"\n{name} failed: {harmless(history.cause(report['run'], name))}")
-        for line in history.last_lines(report["run"], name, _TAIL):
-            print(f"  | {harmless(line)}")
-        print(f"  next: runner logs {report['run']} '{name}'")
+        if step["status"] == "failed":
+            _print_failure(history, report["run"], name)
+    for name, undo in report["rollback"].items():
+        if undo["status"] == "compensation-failed":
+            _print_failure(history, report["run"], name, "compensate")
+    for line in history.advice(report):
+        print(harmless(line))
+
+
+def _print_failure(history: History, run: str, step: str, phase: str = "run") -> None:
+    what = f"{step}'s compensation" if phase == "compensate" else step
+    print(f"\n{harmless(what)} failed: {harmless(history.cause(run, step, phase))}")
+    for line in history.last_lines(run, step, phase, _TAIL):
+        print(f"  | {harmless(line)}")
+    print(f"  next: runner logs {run} '{harmless(step)}'")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.cli.output import print_json
+from runner.cli.arguments import add_run
+from runner.cli.output import harmless, print_json
 from runner.cli.summary import print_summary
 
 if TYPE_CHECKING:
@@ -13,17 +14,19 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    parser.add_argument("run", metavar="RUN", help="a run, a unique beginning of one, or 'latest'")
-    parser.add_argument("--json", action="store_true", help="one JSON value on stdout")
+    add_run(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Show the run."""
     from runner.history import History
 
-    report = History.from_environment().report(args.run)
+    history = History.from_environment()
+    report = history.report(args.run)
     if args.json:
         print_json(report)
     else:
         print_summary(report)
+        for line in history.advice(report):
+            print(harmless(line))
     return 0

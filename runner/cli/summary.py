@@ -17,6 +17,13 @@ def print_summary(report: dict[str, Any]) -> None:
         for name, step in report["steps"].items()
     ]
     print_table(["STEP", "STATUS", "ATTEMPTS", "TIME", "REASON"], rows)
+    if report["rollback"]:
+        undone = [
+            [name, undo["status"], str(undo["attempts"]), _seconds(undo), undo["reason"] or ""]
+            for name, undo in report["rollback"].items()
+        ]
+        print()
+        print_table(["ROLLBACK", "STATUS", "ATTEMPTS", "TIME", "REASON"], undone)
     for warning in report["warnings"]:
         print(f"warning: {harmless(warning)}")
     for gap in report["unenforced"]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from runner.engine.outputs import OUTPUT_FILE, read_outputs
 from runner.engine.pump import Pump
 from runner.errors import PolicyDenied, SandboxError
-from runner.events import ArtifactKept, AttemptEnded
+from runner.events import PHASE_RUN, ArtifactKept, AttemptEnded
 from runner.sandbox.base import Exit, Message, SecretValue
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ _GLOB = frozenset("*?[")
 class Task:
     """An attempt to make: ``env`` is filled in, ``inputs`` maps names under ``/in`` to files on the host.
 
-    ``sandbox`` gives the sandbox of ``spec``, made ahead or now.
+    ``step`` is the compensation where the phase of ``spec`` says so. ``sandbox`` gives the sandbox of
+    ``spec``, made ahead or now.
     """
 
     step: PlannedStep
@@ -52,6 +53,7 @@ class Attempt:
         self._live: Sandbox | None = None
         self._stopped = ""
         self._detail = ""
+        self._began = False
         self._masker: MaskerPort = work.stores.masker([])
 
     @property
@@ -78,7 +80,7 @@ class Attempt:
         except SandboxError as error:
             if self._stopped:
                 return self._ended(None, self._stopped, self._detail)
-            return self._ended(None, "infra", str(error))
+            return replace(self._ended(None, "infra", str(error)), final=not error.retryable)
         finally:
             shutil.rmtree(self._task.spec.directory, ignore_errors=True)
 
@@ -101,6 +103,7 @@ class Attempt:
             if self._stopped:
                 return self._ended(None, self._stopped, self._detail)
             sandbox.start(self._message(secrets))
+            self._began = True
             self._go_live(sandbox)
             self._pump(sandbox)
             exited = sandbox.wait()
@@ -124,7 +127,8 @@ class Attempt:
         return Message(step.argv, env, secrets, self._task.inputs, step.timeout, step.grace)
 
     def _own_names(self) -> dict[str, str]:
-        key = sha256(f"{self._work.run}/{self._task.step.id}".encode()).hexdigest()[:32]
+        origin = self._work.origin or self._work.run
+        key = sha256(f"{origin}/{self._task.step.id}".encode()).hexdigest()[:32]
         return {
             "RUNNER_OUTPUT": f"/out/{OUTPUT_FILE}",
             "RUNNER_IDEMPOTENCY_KEY": key,
@@ -133,12 +137,13 @@ class Attempt:
         }
 
     def _pump(self, sandbox: Sandbox) -> None:
-        step = self._task.step
-        log = self._stores.logs.open(step.id, self._task.number, step.limits.log)
+        step, phase = self._task.step, self._task.spec.phase
+        log = self._stores.logs.open(step.id, self._task.number, phase, step.limits.log)
+        shown = step.id if phase == PHASE_RUN else f"{step.id} ({phase})"
 
         def write(stream: str, data: bytes) -> None:
             log.write(stream, data)
-            self._observer.output(step.id, self._task.number, stream, data)
+            self._observer.output(shown, self._task.number, stream, data)
 
         def full() -> None:
             self.stop("log-limit", f"it wrote more than {step.limits.log} bytes of log", grace=0)
@@ -164,6 +169,7 @@ class Attempt:
         return AttemptEnded(
             self._task.step.id,
             self._task.number,
+            self._task.spec.phase,
             exit_code=exited.code,
             reason=reason,
             detail=self._masker.mask_text(detail),
@@ -189,7 +195,7 @@ class Attempt:
         return None, exited.detail
 
     def _ended(self, code: int | None, reason: str, detail: str) -> AttemptEnded:
-        detail = self._masker.mask_text(detail)
+        task, detail = self._task, self._masker.mask_text(detail)
         return AttemptEnded(
-            self._task.step.id, self._task.number, exit_code=code, reason=reason, detail=detail
+            task.step.id, task.number, task.spec.phase, code, reason, detail, began=self._began
         )

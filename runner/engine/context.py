@@ -64,7 +64,7 @@ def _attempt(run: Run, step: PlannedStep) -> int:
 def _closure(run: Run, step: PlannedStep) -> set[str]:
     if step.final:
         return {name for name, other in run.plan.steps.items() if not other.final} | set(step.needs)
-    found: set[str] = set()
+    found = set() if run.plan.steps[step.id] is step else {step.id}  # a compensation knows what its step left
     waiting = list(step.needs)
     while waiting:
         name = waiting.pop()

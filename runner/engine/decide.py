@@ -2,59 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runner.engine.commands import Command, Enter, Expire, Finish, Park, Settle, SettleUndo, Start
 from runner.engine.context import context_of, status_for
-from runner.failsafe.retry import next_pause
+from runner.engine.judge import cancels, judge, judge_undo, needs_undo
+from runner.engine.steps import COMPENSATION_FAILED
+from runner.events import PHASE_COMPENSATE
 from runner.workflow.expressions import ExpressionError, condition_holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from runner.engine.run import Run
-    from runner.events import AttemptEnded
+    from runner.engine.steps import Progress
     from runner.planning.plan import Plan, PlannedStep
 
 UNBOUNDED = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Begin this attempt now."""
-
-    step: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """Give the step its last status."""
-
-    step: str
-    status: str
-    reason: str | None = None
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Make the attempt ``attempt`` not before ``at`` (seconds since 1970)."""
-
-    step: str
-    attempt: int
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """Give the run its last status."""
-
-    status: str
-    detail: str = ""
-
-
-Command = Start | Settle | Pause | Finish
+_ABANDONED = (COMPENSATION_FAILED, "cancelled", "somebody ended the rollback: runner rollback goes on")
+_SLACK = 1.0  # seconds beyond the longest pause: what lies further ahead was set by a clock that ran ahead
 
 
 def decide(plan: Plan, run: Run, now: float, free: int = UNBOUNDED) -> list[Command]:
@@ -63,59 +29,79 @@ def decide(plan: Plan, run: Run, now: float, free: int = UNBOUNDED) -> list[Comm
     Ask again after the commands have become events; an empty list means: wait for an event, or for the time
     of ``next_time``.
     """
-    if run.over:
+    if run.over or run.parked:
         return []
-    commands: list[Command] = [_judge(plan, run, name, now) for name in _ordered(run, run.undecided)]
+    if plan.timeout is not None and run.deadline is not None and now >= run.deadline:
+        return [Expire(plan.timeout)]
+    commands = _judged(run, now)
     commands += [Settle(name, *_cancelled(run)) for name in _ordered(run, _condemned(plan, run))]
+    commands += [SettleUndo(name, *_ABANDONED) for name in _ordered(run, _abandoned(run))]
     if commands:
         return commands  # what has ended may forbid what would begin
-    return [Finish(*_outcome(run))] if run.all_settled else list(_begin(plan, run, now, free))
+    if run.all_settled:
+        return [Finish(*_outcome(run))]
+    return _go_on(plan, run, now, free)
+
+
+def _go_on(plan: Plan, run: Run, now: float, free: int) -> list[Command]:
+    if plan.turns and not run.has_turn:
+        return [Enter(plan.turns.group)]
+    commands = list(_begin(plan, run, now, free))
+    if not commands and _only_a_person_helps(run):
+        return [Park(_held_words(run))]
+    return commands
 
 
 def next_time(run: Run) -> float | None:
-    """Return when the next paused step may go on (seconds since 1970), or None."""
-    times = [at for name in run.paused if (at := run.steps[name].retry_at) is not None]
-    return min(times, default=None)
+    """Return when the next paused step may go on, or the run's time is up (seconds since 1970), or None."""
+    times = [run.steps[name].retry_at for name in run.paused]
+    times += [run.steps[name].undo.retry_at for name in run.undo.paused]
+    return min((at for at in (*times, run.deadline) if at is not None), default=None)
 
 
 def _ordered(run: Run, names: Iterable[str]) -> list[str]:
     return sorted(names, key=run.order.__getitem__)
 
 
-def _judge(plan: Plan, run: Run, name: str, now: float) -> Command:
-    ended, step = run.steps[name].last, plan.steps[name]
-    assert ended is not None  # noqa: S101 - undecided steps have an ended attempt
-    if ended.reason is None:
-        return Settle(name, "succeeded", None, ended.detail)
-    if ended.reason == "cancelled":
-        return Settle(name, "cancelled", "cancelled", ended.detail)
-    pause = _pause_after(run, step, ended)
-    if pause is None:
-        return Settle(name, "failed", ended.reason, ended.detail)
-    return Pause(name, ended.attempt + 1, now + pause)
-
-
-def _pause_after(run: Run, step: PlannedStep, ended: AttemptEnded) -> float | None:
-    if _cancels(run, step) or (step.effects == "write" and not step.idempotent):
-        return None
-    return next_pause(step.retry, ended.attempt, ended, f"{run.id}/{step.id}/{ended.attempt}")
-
-
-def _cancels(run: Run, step: PlannedStep) -> bool:
-    return run.cancels > (1 if step.final else 0)
+def _judged(run: Run, now: float) -> list[Command]:
+    found = [judge_undo(run, name, now) for name in _ordered(run, run.undo.undecided)]
+    waiting = run.undo.active | run.undo.undecided | run.undo.paused
+    steps = (judge(run, name, now) for name in _ordered(run, run.undecided - waiting))
+    return [*found, *(command for command in steps if command)]
 
 
 def _condemned(plan: Plan, run: Run) -> set[str]:
-    waiting = run.pending | run.paused if run.cancels else set()
-    return run.doomed | {name for name in waiting if _cancels(run, plan.steps[name])}
+    ends = run.cancels or run.expired
+    waiting = run.pending | run.paused | run.held if ends else set()
+    return run.doomed | {name for name in waiting if cancels(run, plan.steps[name])}
+
+
+def _abandoned(run: Run) -> set[str]:
+    return run.undo.ready | run.undo.paused if run.cancels > 1 else set()
 
 
 def _cancelled(run: Run) -> tuple[str, str, str]:
-    detail = "the run was cancelled before it began" if run.cancels else "another leg of its matrix failed"
-    return "cancelled", "cancelled", detail
+    if run.cancels:
+        return "cancelled", "cancelled", "the run was cancelled before it could end"
+    if run.expired:
+        return "cancelled", "timeout", "the run's own timeout passed"
+    return "cancelled", "cancelled", "another leg of its matrix failed"
+
+
+def _only_a_person_helps(run: Run) -> bool:
+    return bool(run.held) and not (run.active or run.paused or run.undo.active or run.undo.paused)
+
+
+def _held_words(run: Run) -> str:
+    return f"{', '.join(_ordered(run, run.held)[:3])}: a write may have happened; a person decides"
 
 
 def _begin(plan: Plan, run: Run, now: float, free: int) -> Iterator[Command]:
+    for start in _undoing(plan, run, now):
+        if free <= 0:
+            return
+        free -= 1
+        yield start
     legs: dict[str, int] = {}
     for name in _ordered(run, run.ready | run.paused):
         if free <= 0:
@@ -129,17 +115,35 @@ def _begin(plan: Plan, run: Run, now: float, free: int) -> Iterator[Command]:
             yield command
 
 
+def _undoing(plan: Plan, run: Run, now: float) -> Iterator[Start]:
+    """Yield the compensations that may start: before a retry, then of a rollback, the newest step first."""
+    begun = run.undo.active | run.undo.undecided | run.undo.paused
+    first = [name for name in _ordered(run, run.undecided - begun) if needs_undo(run, name)]
+    late = sorted(run.undo.ready, key=lambda name: (run.steps[name].started or 0.0, run.order[name]))
+    for name in (*first, *_ordered(run, run.undo.paused), *reversed(late)):
+        undo, state = plan.steps[name].compensate, run.steps[name].undo
+        if undo and (name not in run.undo.paused or _is_time(state, undo, now)):
+            yield Start(name, state.attempts + 1, PHASE_COMPENSATE)
+
+
 def _is_full(run: Run, step: PlannedStep, begun: dict[str, int]) -> bool:
     if not step.matrix or not step.max_parallel:
         return False
     return run.groups[step.step].active + begun.get(step.step, 0) >= step.max_parallel
 
 
+def _is_time(state: Progress, step: PlannedStep, now: float) -> bool:
+    """Whether a pause is over; one longer than any that the step can have was set by a clock that jumped."""
+    if state.retry_at is None or state.retry_at <= now:
+        return True
+    longest = max(step.retry.max_delay, step.breaker.reset if step.breaker else 0.0)
+    return state.retry_at - now > longest + _SLACK
+
+
 def _move(run: Run, step: PlannedStep, now: float) -> Command | None:
     state = run.steps[step.id]
     if step.id in run.paused:
-        due = state.retry_at is None or state.retry_at <= now
-        return Start(step.id, state.attempts + 1) if due else None
+        return Start(step.id, state.attempts + 1) if _is_time(state, step, now) else None
     try:
         obstacle = _obstacle(run, step)
     except ExpressionError as error:
@@ -172,10 +176,15 @@ def _skip(step: PlannedStep, blocked: list[str]) -> Settle:
 
 
 def _outcome(run: Run) -> tuple[str, str]:
+    undone = {state.undo.status for state in run.steps.values()}
+    if COMPENSATION_FAILED in undone:
+        return "rollback-failed", "a person is needed: what was not undone stands under rollback"
+    if run.undo.total and (run.undone_later or not run.cancels):
+        return "rolled-back", ""
     if run.cancels:
         return "cancelled", ""
     if run.failed:
-        return "failed", ""
+        return "failed", "the run's own timeout passed" if run.expired else ""
     if run.shadowed:
         writes = "1 write was" if run.shadowed == 1 else f"{run.shadowed} writes were"
         return "rehearsed", f"{writes} not performed"

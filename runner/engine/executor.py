@@ -3,55 +3,42 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from runner.engine.attempt import Attempt, Task
-from runner.engine.context import environment
-from runner.engine.decide import Command, Finish, Pause, Settle, Start, decide, next_time
-from runner.engine.inputs import Missing, resolve_inputs
-from runner.engine.lanes import WINDOW, Lane, Lanes
+from runner.engine.commands import events_of
+from runner.engine.decide import decide, next_time
+from runner.engine.lanes import Lanes
+from runner.engine.launch import Flight, Launcher
 from runner.engine.run import Run, fold
 from runner.engine.watch import Watch
 from runner.errors import RunnerError
 from runner.events import (
+    PHASE_COMPENSATE,
+    PHASE_RUN,
     AttemptEnded,
     AttemptStarted,
     CancelRequested,
     Event,
     Record,
-    RetryScheduled,
     RunEnded,
     RunStarted,
-    SecretOpened,
-    StepSettled,
 )
-from runner.sandbox.base import SandboxSpec
-from runner.workflow.expressions import ExpressionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from concurrent.futures import Future
 
     from runner.engine.ports import Work
-    from runner.planning.plan import ImageRef, Plan
+    from runner.planning.plan import ImageRef
     from runner.sandbox.base import Image
 
-_SLACK = 60.0  # seconds past an attempt's own deadline before the executor ends it from outside
-
-
-@dataclass(frozen=True, slots=True)
-class _Flight:
-    """An attempt in a lane; ``overdue`` is an instant on the boot clock."""
-
-    attempt: Attempt
-    lane: Lane
-    overdue: float
+_HEARING = 0.5  # seconds between looks at what others noted in the journal
+_TURN = 0.3  # seconds between looks at whose turn it is
 
 
 def execute(work: Work, records: Sequence[Record]) -> Run:
-    """Drive the run from ``records`` to its end and return its last state.
+    """Drive the run from ``records`` to its end, or until only a person helps; return its last state.
 
     Nothing of it is left on the engine when this returns or raises. Raises ``StoreError`` when the journal
     or a store fails, and what ``images`` raises when a root file system is missing.
@@ -69,39 +56,45 @@ class Executor:
         self._watch = Watch(work.observer, work.cancellation)
         self._lanes = Lanes(work.lanes, work.driver)
         self._inbox: SimpleQueue[tuple[str, Future[AttemptEnded]] | None] = SimpleQueue()
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, Flight] = {}
         self._images: dict[ImageRef, Image] = {}
-        self._parks = bool(getattr(work.driver, "parks", False))  # a driver without parking need not say so
-        self._unparked = list(reversed(work.plan.steps))
+        self._launcher = Launcher(work, self._run, self._lanes, self._images)
+        self._heard = work.clock.elapsed()
 
     def run(self) -> Run:
-        """Drive the run to its end."""
+        """Drive the run."""
         for flag in (self._work.cancellation, self._work.abandonment):
             flag.notify(lambda: self._inbox.put(None))
         try:
             self._open()
-            while not self._run.over:
+            while not self._is_done:
                 self._heed_cancellation()
                 self._carry_on()
-                if not self._run.over:
+                if not self._is_done:
                     self._await()
         finally:
             self._close()
         return self._run
 
+    @property
+    def _is_done(self) -> bool:
+        return self._run.over or self._run.parked
+
     def _open(self) -> None:
         run = self._run
         self._work.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._append([RunStarted(resumed=run.started is not None)])
-        lost = "the runner ended while this attempt ran"
-        orphans = [(name, run.steps[name].attempts) for name in run.active]
-        self._append([AttemptEnded(name, number, reason="infra", detail=lost) for name, number in orphans])
+        self._append([_lost(name, run.steps[name].attempts, PHASE_RUN) for name in sorted(run.active)])
+        undoing = sorted(run.undo.active)
+        self._append([_lost(name, run.steps[name].undo.attempts, PHASE_COMPENSATE) for name in undoing])
         try:
             for step in self._work.plan.steps.values():
-                if not step.shadowed and step.image not in self._images:
-                    self._images[step.image] = self._work.images.find(step.image)
+                for each in (step, step.compensate):
+                    if each and not step.shadowed and each.image not in self._images:
+                        self._images[each.image] = self._work.images.find(each.image)
         except RunnerError as error:
-            self._append([RunEnded("failed", error.message)])
+            if not any(state.attempts for state in run.steps.values()):  # else a resume may find it again
+                self._append([RunEnded("failed", error.message)])
             raise
 
     def _heed_cancellation(self) -> None:
@@ -109,97 +102,44 @@ class Executor:
         wanted = 2 if work.abandonment.requested else int(work.cancellation.requested)
         while run.cancels < wanted:
             self._append([CancelRequested(work.cancellation.why or work.abandonment.why)])
-        if run.cancels:
-            for name, flight in self._flights.items():
-                self._stop_cancelled(name, flight)
+        for name, flight in self._flights.items() if run.cancels or run.expired else ():
+            self._stop(name, flight)
 
-    def _stop_cancelled(self, name: str, flight: _Flight) -> None:
-        why = self._work.cancellation.why or self._work.abandonment.why
-        if self._run.cancels > 1:
-            flight.attempt.stop("cancelled", why, grace=0)
-        elif not self._work.plan.steps[name].final:
-            flight.attempt.stop("cancelled", why)
+    def _stop(self, name: str, flight: Flight) -> None:
+        """End an attempt of a run that ends; compensations and finals only when it is asked twice."""
+        run = self._run
+        if run.cancels > 1:
+            flight.attempt.stop("cancelled", run.cancel_why, grace=0)
+        elif flight.phase == PHASE_COMPENSATE or self._work.plan.steps[name].final:
+            return
+        elif run.cancels:
+            flight.attempt.stop("cancelled", run.cancel_why)
+        else:
+            flight.attempt.stop("timeout", f"the run took longer than its {self._work.plan.timeout:g} s")
 
     def _carry_on(self) -> None:
-        while commands := decide(self._work.plan, self._run, self._work.clock.now(), self._lanes.free):
-            self._append([event for command in commands for event in self._intent(command)])
-            for command in commands:
-                if isinstance(command, Start):
-                    self._begin(command)
-            if self._run.over:
+        work = self._work
+        while commands := decide(work.plan, self._run, work.clock.now(), self._lanes.free):
+            records = self._append([event for command in commands for event in events_of(work.plan, command)])
+            self._heed_cancellation()
+            for record in records:
+                if isinstance(record.event, AttemptStarted):
+                    self._begin(record.event)
+            if self._is_done or not records:  # a turn that is not to be had yet
                 return
-        self._park_ahead()
+        self._launcher.park_ahead(len(self._flights))
 
-    def _intent(self, command: Command) -> Iterator[Event]:
-        match command:
-            case Start(step, attempt):
-                yield AttemptStarted(step, attempt)
-                for use in self._work.plan.steps[step].secrets:
-                    yield SecretOpened(step, attempt, use.secret)
-            case Settle(step, status, reason, detail):
-                yield StepSettled(step, status, reason, detail)
-            case Pause(step, attempt, at):
-                yield RetryScheduled(step, attempt, at)
-            case Finish(status, detail):
-                yield RunEnded(status, detail)
+    def _begin(self, start: AttemptStarted) -> None:
+        name = start.step
 
-    def _begin(self, start: Start) -> None:
-        lane = self._lanes.choose(start.step)
-        try:
-            task = self._task(start, lane)
-        except ExpressionError as error:
-            self._append([AttemptEnded(start.step, start.attempt, reason="exit", detail=str(error))])
-            return
-        except Missing as missing:
-            self._append([AttemptEnded(start.step, start.attempt, reason="dependency", detail=str(missing))])
-            return
-        attempt = Attempt(self._work, task, self._watch)
-        overdue = self._work.clock.elapsed() + task.step.timeout + task.step.grace + _SLACK
-        self._flights[start.step] = _Flight(attempt, lane, overdue)
-        future = lane.submit(start.step, attempt.run)
-        future.add_done_callback(lambda done: self._inbox.put((start.step, done)))
+        def land(future: Future[AttemptEnded]) -> None:
+            self._inbox.put((name, future))
 
-    def _task(self, start: Start, lane: Lane) -> Task:
-        step = self._work.plan.steps[start.step]
-        env = environment(self._run, step)
-        inputs = resolve_inputs(self._run, step, self._work.stores.artifacts)
-        spec = self._spec(start.step, start.attempt, lane)
-        return Task(step, start.attempt, spec, env, inputs, self._lanes.sandbox(lane, spec))
-
-    def _spec(self, name: str, attempt: int, lane: Lane) -> SandboxSpec:
-        step = self._work.plan.steps[name]
-        directory = self._work.folder / f"{self._run.order[name]}-{attempt}-{lane.number}"
-        return SandboxSpec(
-            self._work.run,
-            name,
-            attempt,
-            lane.number,
-            self._images[step.image],
-            step.mounts,
-            step.limits,
-            directory,
-        )
-
-    def _park_ahead(self) -> None:
-        """Make sandboxes ahead of a lone step; beside several, making more would only compete with them."""
-        if not self._parks or len(self._flights) != 1 or self._run.failed or self._run.cancels:
-            return
-        parked = self._lanes.parked()
-        for lane in self._lanes.all:
-            while lane.step is not None and len(lane.parked) < WINDOW:
-                name = self._next_likely(self._work.plan, parked, next(reversed(lane.parked), None))
-                if name is None:
-                    break
-                parked.add(name)
-                lane.park(name, self._spec(name, 1, lane))
-
-    def _next_likely(self, plan: Plan, parked: set[str], after: str | None) -> str | None:
-        waiting, run = self._unparked, self._run
-        while waiting and (waiting[-1] not in run.pending or plan.steps[waiting[-1]].shadowed):
-            waiting.pop()
-        fits = (name for name in reversed(waiting) if name in run.pending and name not in parked)
-        sure = (name for name in fits if after is None or after in plan.steps[name].needs)
-        return next((name for name in sure if not plan.steps[name].shadowed), None)
+        begun = self._launcher.begin(start, self._watch, land)
+        if isinstance(begun, AttemptEnded):
+            self._append([begun])
+        else:
+            self._flights[name] = begun
 
     def _await(self) -> None:
         first = self._receive(self._patience())
@@ -213,19 +153,22 @@ class Executor:
             self._append([ended])
             first = self._receive(0.0)
         self._stop_overdue()
+        if self._work.clock.elapsed() - self._heard >= _HEARING:
+            self._heard = self._work.clock.elapsed()
+            self._take_in(self._work.stores.journal.news())
 
-    def _receive(self, seconds: float | None) -> tuple[str, Future[AttemptEnded]] | None:
+    def _receive(self, seconds: float) -> tuple[str, Future[AttemptEnded]] | None:
         try:
-            return self._inbox.get(timeout=seconds) if seconds != 0.0 else self._inbox.get_nowait()
+            return self._inbox.get(timeout=seconds) if seconds else self._inbox.get_nowait()
         except Empty:
             return None
 
-    def _patience(self) -> float | None:
+    def _patience(self) -> float:
         clock = self._work.clock
         waits = [flight.overdue - clock.elapsed() for flight in self._flights.values()]
         if (at := next_time(self._run)) is not None:
             waits.append(at - clock.now())
-        return max(0.001, min(waits)) if waits else None
+        return max(0.001, min(_HEARING if self._run.has_turn else _TURN, *waits, _HEARING))
 
     def _stop_overdue(self) -> None:
         now = self._work.clock.elapsed()
@@ -233,16 +176,23 @@ class Executor:
             if flight.overdue <= now:
                 flight.attempt.stop("infra", "the sandbox outlived its own deadline", grace=0)
 
-    def _append(self, events: Iterable[Event]) -> None:
+    def _append(self, events: Iterable[Event]) -> Sequence[Record]:
         listed = list(events)
-        if not listed:
-            return
-        for record in self._work.stores.journal.append(listed):
+        return self._take_in(self._work.stores.journal.append(listed)) if listed else ()
+
+    def _take_in(self, records: Sequence[Record]) -> Sequence[Record]:
+        for record in records:
             self._run.apply(record)
             self._watch.event(record)
+        return records
 
     def _close(self) -> None:
         for flight in self._flights.values():
             flight.attempt.stop("cancelled", "the runner ended", grace=0)
         self._lanes.close()
         shutil.rmtree(self._work.folder, ignore_errors=True)
+
+
+def _lost(step: str, attempt: int, phase: str) -> AttemptEnded:
+    detail = "the runner ended while this attempt ran"
+    return AttemptEnded(step, attempt, phase, reason="infra", detail=detail, lost=True)

@@ -34,3 +34,9 @@ def _resolve(run: Run, step: PlannedStep, item: Input, artifacts: ArtifactsPort)
         if artifact.name == name:
             return artifacts.path(artifact.sha256)
     raise Missing(f"{item.step} did not leave {name}")
+
+
+def left_by(run: Run, step: str, artifacts: ArtifactsPort) -> dict[str, Path]:
+    """Return name → file of what the last attempt of ``step`` left, however it ended."""
+    last = run.steps[step].last
+    return {kept.name: artifacts.path(kept.sha256) for kept in (last.artifacts if last else ())}

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from runner.errors import SandboxError
+from runner.events import PHASE_RUN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +107,7 @@ class Lanes:
 
     def sandbox(self, lane: Lane, spec: SandboxSpec) -> Callable[[], Sandbox]:
         """Return what gives the sandbox of ``spec`` in ``lane``, from parking where it fits."""
-        if spec.step in lane.parked and spec.attempt == 1:
+        if spec.step in lane.parked and spec.attempt == 1 and spec.phase == PHASE_RUN:
             return lane.take(spec)
         stale = next((other for other in self.all if spec.step in other.parked), None)
         removal = stale.unpark(spec.step) if stale else None

@@ -16,10 +16,19 @@ if TYPE_CHECKING:
 
 
 class JournalPort(Protocol):
-    """The run's journal."""
+    """The run's journal, and the arbiter of what runs share: breakers and turns. Called from one thread."""
 
     def append(self, events: Sequence[Event]) -> Sequence[Record]:
-        """Make the events durable together and return their records; raises ``StoreError``, ``FenceLost``."""
+        """Make the events durable together; return all records that are new, what others noted too.
+
+        An attempt that meets an open breaker is recorded as ``BreakerRefused`` in place of its start, a turn
+        that is not to be had as ``TurnAwaited``, or not at all when that is known. Raises ``StoreError``,
+        and ``FenceLost`` when another runner took the run over.
+        """
+        ...
+
+    def news(self) -> Sequence[Record]:
+        """Return what others noted since the last call: a request to cancel, a person's decision."""
         ...
 
 
@@ -50,7 +59,7 @@ class LogWriterPort(Protocol):
 class LogsPort(Protocol):
     """The logs of the run. Called from many threads."""
 
-    def open(self, step: str, attempt: int, limit: int) -> LogWriterPort:
+    def open(self, step: str, attempt: int, phase: str, limit: int) -> LogWriterPort:
         """Return the attempt's new log of at most ``limit`` bytes."""
         ...
 
@@ -133,7 +142,7 @@ class Work:
 
     ``folder`` is the run's private scratch folder on the host, emptied at the end; ``lanes`` is how many
     steps may run at once; ``cancellation`` ends the run but for its ``finally`` steps, ``abandonment`` ends
-    those too.
+    those and compensations too. ``origin`` is the run whose idempotency keys the steps keep.
     """
 
     run: str
@@ -147,4 +156,5 @@ class Work:
     abandonment: Cancellation
     folder: Path
     lanes: int = 4
+    origin: str = ""
     opened: dict[str, SecretPort] = field(default_factory=dict, repr=False)

@@ -10,7 +10,8 @@ from runner.engine.run import fold
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from runner.engine.run import Run, StepState
+    from runner.engine.run import Run
+    from runner.engine.steps import Progress, StepState
     from runner.events import Record
     from runner.planning.plan import Plan
 
@@ -36,8 +37,12 @@ def run_object(run: Run) -> dict[str, Any]:
         "status": run.status,
         "warnings": list(created.warnings if created else run.plan.warnings),
         "unenforced": list(created.unenforced) if created else [],
-        "steps": {name: _step_object(state) for name, state in run.steps.items()},
-        "rollback": {},
+        "steps": {name: _progress_object(state) for name, state in run.steps.items()},
+        "rollback": {
+            name: _progress_object(state.undo)
+            for name, state in run.steps.items()
+            if state.undo.attempts or name in run.undo.due
+        },
     }
 
 
@@ -53,7 +58,7 @@ def _is_to_blame(run: Run, name: str, state: StepState) -> bool:
     return state.status == "failed" and not run.plan.steps[name].continue_on_error
 
 
-def _step_object(state: StepState) -> dict[str, Any]:
+def _progress_object(state: Progress) -> dict[str, Any]:
     return {
         "status": state.status,
         "attempts": state.attempts,

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from runner.events import AttemptEnded
     from runner.planning.plan import Retry
 
-_NEVER = frozenset({"cancelled", "denied"})
+_NEVER = frozenset({"cancelled", "denied", "dependency"})
+INFRA_ATTEMPTS = 5  # with pauses of 1, 2, 4 and 8 seconds: an engine that is started again is waited for
+_INFRA = "infra"
 
 
 def next_pause(retry: Retry, attempt: int, ended: AttemptEnded, seed: str) -> float | None:
     """Return the seconds to wait before the attempt after ``attempt``, or None to give up.
+
+    ``attempt`` counts those that had their chance, not those whose runner died. What the engine did wrong
+    is tried again within a budget of its own, whatever the author says.
 
     The full jitter (a fraction of the pause, AWS's "exponential backoff and jitter") is read from a hash
     of ``seed``: the same history always gets the same pause.
@@ -29,7 +34,8 @@ def next_pause(retry: Retry, attempt: int, ended: AttemptEnded, seed: str) -> fl
     if not is_retried(retry, ended):
         return None
     state = _call_state(attempt)
-    if stop_after_attempt(retry.max_attempts)(state):
+    most = max(retry.max_attempts, INFRA_ATTEMPTS) if ended.reason == _INFRA else retry.max_attempts
+    if stop_after_attempt(most)(state):
         return None
     wait = wait_exponential(multiplier=retry.backoff, exp_base=retry.factor, max=retry.max_delay)
     pause = float(wait(state))
@@ -37,9 +43,11 @@ def next_pause(retry: Retry, attempt: int, ended: AttemptEnded, seed: str) -> fl
 
 
 def is_retried(retry: Retry, ended: AttemptEnded) -> bool:
-    """Return whether ``retry.on`` names the attempt's reason or its exit code."""
-    if ended.reason is None or ended.reason in _NEVER:
+    """Return whether ``retry.on`` names the attempt's reason or exit code, or the engine failed."""
+    if ended.reason is None or ended.reason in _NEVER or ended.final:
         return False
+    if ended.reason == _INFRA:
+        return True
     by_code = ended.reason == "exit" and ended.exit_code is not None and ended.exit_code in retry.on
     return by_code or ended.reason in retry.on
 

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from runner.events import AttemptEnded, AttemptStarted, CancelRequested, RetryScheduled, RunEnded, StepSettled
+from runner.events import (
+    PHASE_COMPENSATE,
+    AttemptEnded,
+    AttemptStarted,
+    BreakerRefused,
+    CancelRequested,
+    CompensationSettled,
+    RetryScheduled,
+    RollbackRequested,
+    RunEnded,
+    RunExpired,
+    StepCarried,
+    StepDecided,
+    StepHeld,
+    StepSettled,
+    TurnAwaited,
+)
 
 if TYPE_CHECKING:
-    from runner.events import Record
+    from collections.abc import Callable
+
+    from runner.events import Event, Record
 
 _STRIPPED = bytes(code for code in (*range(32), 127) if code not in b"\n\t")
 _LINE_LIMIT = 64 * 1024
@@ -70,17 +88,36 @@ class PlainProgress:
         if isinstance(event, AttemptStarted):
             self._started.setdefault(event.step, record.at)
             again = f" (attempt {event.attempt})" if event.attempt > 1 else ""
-            return f"▶ {event.step}{again}"
+            return f"{'↶' if event.phase == PHASE_COMPENSATE else '▶'} {event.step}{again}"
         if isinstance(event, AttemptEnded):
             self._flush_partial(event.step)
             return "\n".join(f"! {event.step}: not taken: {what}" for what in _shown(event.refused))
         if isinstance(event, RetryScheduled):
-            return f"↻ {event.step}: attempt {event.attempt} in {max(0.0, event.at - record.at):.1f} s"
+            undo = " of its compensation" if event.phase == PHASE_COMPENSATE else ""
+            return f"↻ {event.step}: attempt {event.attempt}{undo} in {max(0.0, event.at - record.at):.1f} s"
         if isinstance(event, StepSettled):
             return settled_line(event, record.at - self._started.get(event.step, record.at))
-        if isinstance(event, CancelRequested):
-            return f"! cancelling: {event.why}"
-        return ""
+        return _rare_line(event)
+
+
+_RARE: dict[type, Callable[[Any], str]] = {
+    StepHeld: lambda event: f"? {event.step} held: {event.detail}",
+    StepDecided: lambda event: f"? {event.step}: {event.who} decided: {event.verdict}",
+    StepCarried: lambda event: f"= {event.step} carried over from run {event.run}",
+    BreakerRefused: lambda event: f"! {event.step}: the breaker {event.name} is open",
+    TurnAwaited: lambda event: f"… waiting for {', '.join(event.ahead[:3])} in the group {event.group}",
+    CancelRequested: lambda event: f"! cancelling: {event.why}",
+    RollbackRequested: lambda event: f"↶ rolling back: {event.who} asked for it",
+    RunExpired: lambda event: f"! the run took longer than its {event.seconds:g} s",
+}
+
+
+def _rare_line(event: Event) -> str:
+    """Return the line of what does not happen in every run."""
+    if isinstance(event, CompensationSettled):
+        why = f": {event.detail or event.reason}" if event.reason else ""
+        return f"{'↶' if event.status == 'compensated' else '✗'} {event.step} {event.status}{why}"
+    return _RARE[type(event)](event) if type(event) in _RARE else ""
 
 
 def _shown(refused: tuple[str, ...]) -> list[str]:

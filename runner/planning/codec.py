@@ -6,10 +6,11 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.planning.plan import ImageRef, Input, Plan, PlannedStep, Retry, SecretUse
+from runner.planning.plan import ImageRef, Input, Plan, PlannedStep, Retry, SecretUse, Turns
 from runner.sandbox.base import Limits, Mount
+from runner.settings import BreakerRule
 
-VERSION = 1
+VERSION = 2
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -24,6 +25,7 @@ def plan_from_json(data: dict[str, Any]) -> Plan:
         raise ValueError(f"the plan is not of version {VERSION}")
     rest["steps"] = {name: _step(step) for name, step in rest["steps"].items()}
     rest["warnings"] = tuple(rest["warnings"])
+    rest["turns"] = Turns(**rest["turns"]) if rest["turns"] else None
     return Plan(**rest)
 
 
@@ -47,6 +49,8 @@ def _step(data: dict[str, Any]) -> PlannedStep:
     parts["inputs"] = tuple(Input(**each) for each in parts["inputs"])
     parts["secrets"] = tuple(SecretUse(**each) for each in parts["secrets"])
     parts["retry"] = Retry(**{**parts["retry"], "on": tuple(parts["retry"]["on"])})
-    for name in ("needs", "argv", "outputs"):
+    parts["breaker"] = BreakerRule(**parts["breaker"]) if parts["breaker"] else None
+    parts["compensate"] = _step(parts["compensate"]) if parts["compensate"] else None
+    for name in ("needs", "argv", "outputs", "compensate_on"):
         parts[name] = tuple(parts[name])
     return PlannedStep(**parts)

@@ -6,17 +6,19 @@ Pure, but for the snapshots that it has taken. Linear in steps, legs and needs.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import Problem, WorkflowError
 from runner.planning.digests import definition_digest, plan_digest
 from runner.planning.fill import Known
 from runner.planning.inherit import (
+    COMPENSATION_RETRY,
     argv_of,
     grace_of,
     image_of,
     limits_of,
+    limits_over,
     mounts_of,
     retry_of,
     secrets_of,
@@ -25,17 +27,19 @@ from runner.planning.inherit import (
 from runner.planning.matrix import Leg, legs_of
 from runner.planning.modes import STAGING, Substitute, rehearse
 from runner.planning.needs import Table, Wiring
-from runner.planning.plan import ImageRef, Plan, PlannedStep
+from runner.planning.plan import ImageRef, Plan, PlannedStep, Turns
 from runner.sandbox.base import Mount
 from runner.workflow.expressions import ExpressionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from runner.planning.snapshots import Snapshots
+    from runner.settings import BreakerRule
     from runner.workflow.load import LoadedWorkflow
-    from runner.workflow.model import Step
+    from runner.workflow.model import Compensate, Concurrency, Step
+    from runner.workflow.model import Mount as WrittenMount
 
 MOST_STEPS = 10_000
 
@@ -44,13 +48,14 @@ MOST_STEPS = 10_000
 class PlanRequest:
     """What a run is asked for: mode, resolved inputs, and the digest of the operator's policy.
 
-    ``recipe`` gives the digest of a sandbox profile's recipe by its name.
+    ``recipe`` gives the digest of a sandbox profile's recipe by its name; ``breakers`` are those declared.
     """
 
     mode: str
     inputs: dict[str, Any]
     policy: str = ""
     recipe: Callable[[str], str] = str
+    breakers: Mapping[str, BreakerRule] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -80,7 +85,8 @@ def make_plan(loaded: LoadedWorkflow, request: PlanRequest, snapshots: Snapshots
     steps = in_order(planner.steps(), str(loaded.path))
     substitutes = planner.substitutes()
     images = tuple({_image(step.image, request.recipe) for step in steps.values()})
-    definition = definition_digest(model, sources.digests, images, request.policy)
+    breakers = {rule.name: [rule.failures, rule.reset, rule.waits] for rule in planner.breakers}
+    definition = definition_digest(model, sources.digests, images, (request.policy, breakers))
     plan = Plan(
         workflow=model.name,
         file=str(loaded.path),
@@ -92,8 +98,15 @@ def make_plan(loaded: LoadedWorkflow, request: PlanRequest, snapshots: Snapshots
         inputs=dict(request.inputs),
         steps=steps,
         warnings=tuple(map(_warning, loaded.warnings)),
+        project=str(loaded.project),
+        timeout=model.timeout,
+        turns=_turns(model.concurrency),
     )
     return rehearse(plan, substitutes) if request.mode == STAGING else plan
+
+
+def _turns(given: Concurrency | None) -> Turns | None:
+    return Turns(given.group, given.limit, given.cancel_in_progress) if given else None
 
 
 def _warning(problem: Problem) -> str:
@@ -110,6 +123,7 @@ class _Planner:
     loaded: LoadedWorkflow
     request: PlanRequest
     sources: _Sources
+    breakers: set[BreakerRule] = field(default_factory=set)
 
     def steps(self) -> dict[str, PlannedStep]:
         """Return every leg of every step; all that is wrong is told at once."""
@@ -151,7 +165,7 @@ class _Planner:
         wiring = Wiring(table, leg, known)
         inputs = wiring.inputs(step.inputs)
         strategy = step.strategy
-        return PlannedStep(
+        planned = PlannedStep(
             id=leg.id,
             step=written.name,
             needs=wiring.needs(step.needs, inputs),
@@ -174,11 +188,56 @@ class _Planner:
             max_parallel=(strategy.max_parallel or 0) if strategy else 0,
             fail_fast=strategy.fail_fast if strategy else True,
             final=written.final,
+            compensate_on=step.compensate_on,
+            irreversible=step.irreversible,
+            breaker=self._breaker(step),
+            publish=dict(step.publish),
+        )
+        return replace(planned, compensate=self._compensation(planned, step.compensate, wiring))
+
+    def _compensation(
+        self, planned: PlannedStep, given: Compensate | None, wiring: Wiring
+    ) -> PlannedStep | None:
+        """Return how to undo a step: everything of the step that it does not override."""
+        if given is None:
+            return None
+        return replace(
+            planned,
+            argv=argv_of(given.run),
+            image=image_of(given, self.loaded.model.defaults)
+            if given.sandbox or given.image
+            else planned.image,
+            env=planned.env | {name: wiring.known.fill(value) for name, value in given.env.items()},
+            mounts=planned.mounts if given.mounts is None else self._taken(given.mounts),
+            limits=limits_over(planned.limits, given.resources),
+            inputs=wiring.inputs(given.inputs) if given.inputs else planned.inputs,
+            secrets=planned.secrets if given.secrets is None else secrets_of(given),
+            outputs=(),
+            timeout=planned.timeout if given.timeout is None else given.timeout,
+            grace=planned.grace if given.grace is None else given.grace,
+            retry=COMPENSATION_RETRY if given.retry is None else retry_of(given),
+            publish={},
+            breaker=None,
         )
 
+    def _breaker(self, step: Step) -> BreakerRule | None:
+        if step.breaker is None:
+            return None
+        if step.breaker not in self.request.breakers:
+            known = ", ".join(sorted(self.request.breakers)) or "none"
+            raise ValueError(
+                f"the breaker {step.breaker} is not declared (known: {known}): add it to runner.yaml"
+            )
+        rule = self.request.breakers[step.breaker]
+        self.breakers.add(rule)
+        return rule
+
     def _mounts(self, step: Step) -> tuple[Mount, ...]:
+        return self._taken(mounts_of(step, self.loaded.model.defaults))
+
+    def _taken(self, mounts: tuple[WrittenMount, ...]) -> tuple[Mount, ...]:
         found = []
-        for mount in mounts_of(step, self.loaded.model.defaults):
+        for mount in mounts:
             digest, path = self.sources.take(mount.source)
             found.append(Mount(path, mount.target, digest))
         return tuple(found)

@@ -29,18 +29,24 @@ def digest_of(value: Any) -> str:  # noqa: ANN401 - any JSON value
 
 
 def definition_digest(
-    model: Workflow, snapshots: Mapping[str, str], images: tuple[str, ...], policy: str
+    model: Workflow,
+    snapshots: Mapping[str, str],
+    images: tuple[str, ...],
+    rules: tuple[str, Mapping[str, Any]],
 ) -> str:
     """Return the digest of what was written and allowed: the same for every mode and all inputs.
 
-    ``snapshots`` maps the sources as written to the digests of their contents; ``images`` are names.
+    ``snapshots`` maps the sources as written to the digests of their contents; ``images`` are names;
+    ``rules`` are the policy's digest and the breakers that steps name.
     """
+    policy, breakers = rules
     return digest_of(
         {
             "workflow": model.model_dump(mode="json"),
             "snapshots": dict(snapshots),
             "images": sorted(images),
             "policy": policy,
+            "breakers": dict(breakers),
             "runner": __version__,
         }
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runner.planning.plan import ImageRef, Retry, SecretUse
 from runner.sandbox.base import Limits
 
 if TYPE_CHECKING:
-    from runner.workflow.model import Defaults, Mount, Step
+    from runner.workflow.model import Command, Compensate, Defaults, Mount, Resources, Step
 
 MIB = 1 << 20
 LIMITS = Limits(
@@ -25,6 +26,7 @@ LIMITS = Limits(
 TIMEOUT = 3600.0
 GRACE = 10.0
 SANDBOX = "minimal"
+COMPENSATION_RETRY = Retry(max_attempts=3)
 
 
 def limits_of(step: Step, defaults: Defaults) -> Limits:
@@ -36,7 +38,13 @@ def limits_of(step: Step, defaults: Defaults) -> Limits:
     return Limits(**found)
 
 
-def image_of(step: Step, defaults: Defaults) -> ImageRef:
+def limits_over(limits: Limits, own: Resources) -> Limits:
+    """Return the limits with those that ``own`` gives in their place."""
+    given = {name: getattr(own, name) for name in Limits.__slots__ if getattr(own, name) is not None}
+    return replace(limits, **given)
+
+
+def image_of(step: Command, defaults: Defaults) -> ImageRef:
     """Return a step's root file system: ``image`` wins over an inherited sandbox."""
     if step.image is not None:
         return ImageRef("reference", step.image)
@@ -60,7 +68,7 @@ def grace_of(step: Step) -> float:
     return GRACE if step.grace is None else step.grace
 
 
-def retry_of(step: Step) -> Retry:
+def retry_of(step: Step | Compensate) -> Retry:
     """Return how a step is attempted again; once without ``retry``."""
     if step.retry is None:
         return Retry()
@@ -70,7 +78,7 @@ def retry_of(step: Step) -> Retry:
     )
 
 
-def secrets_of(step: Step) -> tuple[SecretUse, ...]:
+def secrets_of(step: Command) -> tuple[SecretUse, ...]:
     """Return the secrets that a step gets, by name alone."""
     return tuple(
         SecretUse(name, reference.secret, as_env=reference.form == "env")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from runner.sandbox.base import Limits, Mount
+    from runner.settings import BreakerRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,9 @@ class ImageRef:
 
     kind: str  # "profile" or "reference"
     name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +61,23 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Turns:
+    """A concurrency group: at most ``limit`` of its runs at a time; ``cancels``: a newer ends an older."""
+
+    group: str
+    limit: int
+    cancels: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedStep:
     """One step, or one leg of a matrix (``id[key=value,…]``).
 
     ``env``, ``condition`` and ``inputs`` may still hold ``${{ }}`` that only earlier steps can fill.
     ``shadowed`` steps do not run: their intended call is recorded and ``shadow_files`` (name → host path
-    in a snapshot) stand in for their results. ``final`` marks the steps under ``finally``.
+    in a snapshot) stand in for their results. ``final`` marks the steps under ``finally``. ``compensate``
+    undoes the step, in a sandbox that inherited what it does not override; ``compensate_on`` says after which
+    end (``succeeded``, ``failed``). ``publish`` maps results to paths in the project.
     """
 
     id: str
@@ -89,11 +104,19 @@ class PlannedStep:
     shadowed: bool = False
     shadow_files: dict[str, str] = field(default_factory=dict)
     final: bool = False
+    compensate: PlannedStep | None = None
+    compensate_on: tuple[str, ...] = ("succeeded", "failed")
+    irreversible: bool = False
+    breaker: BreakerRule | None = None
+    publish: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run before it runs; ``steps`` stand in an order in which every need comes first."""
+    """A run before it runs; ``steps`` stand in an order in which every need comes first.
+
+    ``project`` is the folder that the workflow belongs to; ``timeout`` is for the whole run, in seconds.
+    """
 
     workflow: str
     file: str
@@ -105,3 +128,12 @@ class Plan:
     inputs: dict[str, Any]
     steps: dict[str, PlannedStep]
     warnings: tuple[str, ...] = ()
+    project: str = ""
+    timeout: float | None = None
+    turns: Turns | None = None
+
+
+def image_refs(plan: Plan) -> set[ImageRef]:
+    """Return every image that a run of the plan can need."""
+    steps = [step for step in plan.steps.values() if not step.shadowed]
+    return {step.image for step in steps} | {step.compensate.image for step in steps if step.compensate}

@@ -57,6 +57,16 @@ def _lines(step: PlannedStep) -> Iterator[str]:
         yield f"  out      {', '.join(step.outputs)}"
     yield f"  limits   {_limits(step)}"
     yield f"  effects  {step.effects}, at most {step.retry.max_attempts} attempt(s)"
+    yield from _failsafes(step)
+
+
+def _failsafes(step: PlannedStep) -> Iterator[str]:
+    if step.breaker:
+        yield f"  breaker  {step.breaker.name} ({step.breaker.failures} failures, {step.breaker.reset:g}s)"
+    if step.compensate:
+        yield f"  undo     {command(step.compensate.argv)} (after {', '.join(step.compensate_on)})"
+    elif step.irreversible:
+        yield "  undo     none: it is irreversible"
 
 
 def command(argv: tuple[str, ...]) -> str:
@@ -114,6 +124,15 @@ def _words(step: PlannedStep, written: Step) -> Iterator[str]:
     yield f"  is stopped over {_limits(step)} (control group and timer)"
     again = step.retry.max_attempts - 1
     yield f"  is tried again up to {again} time(s)" if again else "  is tried once"
+    yield f"  {_undo_words(step)}"
+
+
+def _undo_words(step: PlannedStep) -> str:
+    if step.compensate:
+        return f"is undone by `{command(step.compensate.argv)}` when the run fails or is rolled back"
+    if step.effects != "write":
+        return "writes nothing outside, so that there is nothing to undo"
+    return "cannot be undone: it is irreversible" if step.irreversible else "cannot be undone: no compensate"
 
 
 def _order_words(step: PlannedStep) -> str:

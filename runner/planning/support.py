@@ -11,14 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.workflow.load import LoadedWorkflow
-    from runner.workflow.model import Step, Workflow
+    from runner.workflow.model import Command, Step, Workflow
 
 _STEP_KEYS = (
-    "egress",
-    "tcp",
-    "compensate",
     "probe",
-    "breaker",
     "approval",
     "expect",
     "publish",
@@ -45,8 +41,6 @@ def unbuilt(model: Workflow, mode: str) -> Iterator[str]:
         yield "data: data sets and their sanitized copies"
     if model.metadata.recipients:
         yield "metadata.recipients: sealed logs and results"
-    if model.concurrency is not None:
-        yield "concurrency: limits across runs"
     if model.staging.egress:
         yield "staging.egress: network access"
     for place, steps in (("steps", model.steps), ("finally", model.finally_steps)):
@@ -58,9 +52,18 @@ def _of_step(place: str, step: Step) -> Iterator[str]:
     for key in _STEP_KEYS:
         if getattr(step, key):
             yield f"{place}.{key}"
-    for name, reference in (step.secrets or {}).items():
+    yield from _of_command(place, step)
+    if step.compensate:
+        yield from _of_command(f"{place}.compensate", step.compensate)
+
+
+def _of_command(place: str, command: Command) -> Iterator[str]:
+    for key in ("egress", "tcp"):
+        if getattr(command, key):
+            yield f"{place}.{key}"
+    for name, reference in (command.secrets or {}).items():
         if reference.form == "header":
             yield f"{place}.secrets.{name}: as: header"
-    for name, source in step.inputs.items():
+    for name, source in command.inputs.items():
         if source.startswith("data/"):
             yield f"{place}.in.{name}: data sets"

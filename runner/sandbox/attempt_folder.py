@@ -55,14 +55,8 @@ class AttemptFolder:
             raise SandboxError(f"cannot make the attempt's folder {self.directory}: {error}") from error
 
     def place_inputs(self, files: Mapping[str, Path]) -> None:
-        """Put every file under its name in ``in``: as a hard link where that is possible, else as a copy."""
-        for name, source in files.items():
-            target = self.inputs / _relative(name)
-            try:
-                _make_folders(self.inputs, target.parent)
-                _place(source.resolve(strict=True), target)
-            except OSError as error:
-                raise SandboxError(f"cannot place the input {name!r}: {error}") from error
+        """Put every file under its name in ``in``."""
+        place_files(self.inputs, files)
 
     def used(self) -> int:
         """Return the bytes under ``out``; a tree too deep to be measured counts as over the limit."""
@@ -98,6 +92,17 @@ class AttemptFolder:
         return bool(done == 0)
 
 
+def place_files(folder: Path, files: Mapping[str, Path]) -> None:
+    """Put every file under its name in ``folder``: as a hard link where that is possible, else as a copy."""
+    for name, source in files.items():
+        target = folder / _relative(name)
+        try:
+            _make_folders(folder, target.parent)
+            _place(source.resolve(strict=True), target)
+        except OSError as error:
+            raise SandboxError(f"cannot place the file {name!r}: {error}") from error
+
+
 def unmount(folder: Path) -> bool:
     """Detach a file system mounted on ``folder``; False when there is none or it may not be."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -107,7 +112,7 @@ def unmount(folder: Path) -> bool:
 def remove_left_behind(runs: Path, is_live: Callable[[str], bool]) -> list[str]:
     """Unmount and remove the attempts of runs below ``runs`` that nobody drives; returns their folders."""
     removed = []
-    for attempts in sorted(runs.glob("*/attempts")):
+    for attempts in sorted(runs.glob("*/attempts.*")):
         if attempts.is_symlink() or attempts.parent.is_symlink() or is_live(attempts.parent.name):
             continue
         for out in attempts.glob("*/out"):

@@ -61,6 +61,7 @@ class Image:
 class SandboxSpec:
     """One sandbox, complete. Nothing in it is secret: engines write it to disk and show it to others.
 
+    ``phase`` is ``run`` or ``compensate``: both count their attempts from 1.
     ``directory`` is the attempt's own folder on the host; the driver makes ``in`` and ``out`` in it.
     Sandboxes with the same ``run`` and ``lane`` never run at the same time and may share a loopback.
     """
@@ -73,6 +74,7 @@ class SandboxSpec:
     mounts: tuple[Mount, ...]
     limits: Limits
     directory: Path
+    phase: str = "run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ class Sandbox(Protocol):
     """One attempt's sandbox. It runs nothing before ``start``."""
 
     def start(self, message: Message) -> None:
-        """Give the message; called once. Raises ``SandboxError`` when the sandbox is lost."""
+        """Give the message; called once. Raises ``SandboxError`` when the sandbox is lost: nothing ran."""
         ...
 
     def logs(self) -> Iterator[Chunk]:

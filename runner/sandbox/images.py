@@ -57,6 +57,30 @@ class Images:
             return self._unpacked_profile(name) if kind == "profile" else self._unpacked_reference(name)
         return self._loaded_profile(name) if kind == "profile" else self._pulled(name)
 
+    def find_again(self, kind: str, name: str, digest: str) -> Image:
+        """Return the image with this very digest; raises ``ImageMissing`` when it is no longer to be had."""
+        try:
+            found = self.find(kind, name)
+        except ImageMissing:
+            found = Image(name, "")
+        if found.digest == digest:
+            return found
+        if (kept := self._kept(name, digest)) is not None:
+            return kept
+        raise ImageMissing(
+            f"the image {name} is no longer the one that the run began with ({digest[:19]})",
+            cure="bring it back (runner sandbox list shows what is there), or run the workflow anew",
+        )
+
+    def _kept(self, name: str, digest: str) -> Image | None:
+        if self._engine == "bubblewrap":
+            tree = rootfs_path(self._cache, digest)
+            return Image(name, digest, tree) if digest != HOST and tree.is_dir() else None
+        from runner.sandbox.build import engine_images
+
+        there = engine_images.inspect(digest)
+        return Image(name, digest, reference=str(there["Id"])) if there else None
+
     def build(self, name: str) -> Image:
         """Build profile ``name`` anew, and give it to the engine; the newest packages make a new digest."""
         from runner.sandbox.build import engine_images

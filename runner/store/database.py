@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_VERSION = 1
+_VERSION = 2
 _BUSY = 20.0  # seconds that a writer waits for the others
 _SCHEMA = (
     (
@@ -28,8 +28,18 @@ _SCHEMA = (
         "CREATE TABLE events (run TEXT NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL, owner TEXT NOT NULL,"
         " fence INTEGER NOT NULL, data TEXT NOT NULL, PRIMARY KEY (run, seq)) WITHOUT ROWID"
     ),
-    f"PRAGMA user_version = {_VERSION}",
 )
+_SINCE_2 = (
+    (
+        "CREATE TABLE breakers (name TEXT PRIMARY KEY, state TEXT NOT NULL, failures INTEGER NOT NULL,"
+        " opened_at REAL NOT NULL, probe TEXT NOT NULL, rule TEXT NOT NULL) WITHOUT ROWID"
+    ),
+    (
+        "CREATE TABLE turns (number INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL UNIQUE,"
+        " team TEXT NOT NULL, taken INTEGER NOT NULL)"
+    ),
+)
+_STEPS = {0: (*_SCHEMA, *_SINCE_2), 1: _SINCE_2}  # from each older version to this one
 _CURES = {
     "FULL": ("the disk is full", "free some space (`runner gc` removes leftovers), then `runner resume`"),
     "READONLY": ("it is read-only", "make the state folder writable, or point $RUNNER_HOME elsewhere"),
@@ -94,9 +104,9 @@ class Database:
                 f"{self._path} was written by a newer Runner (schema {version}, this one knows {_VERSION})",
                 cure="upgrade this Runner, or point $RUNNER_HOME elsewhere",
             )
-        if version == 0:
+        if version in _STEPS:
             connection.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA:
+            for statement in (*_STEPS[version], f"PRAGMA user_version = {_VERSION}"):
                 connection.execute(statement)
             connection.execute("COMMIT")
 

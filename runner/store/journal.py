@@ -6,19 +6,32 @@ record carries its owner and a fence that only grows: who opened a run last may 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from runner.errors import FenceLost, StoreError, UsageError
-from runner.events import Event, Record, RunCreated, RunEnded, RunStarted, decode, encode
+from runner.events import (
+    Event,
+    Record,
+    RunCreated,
+    RunEnded,
+    RunHeld,
+    RunStarted,
+    TurnAwaited,
+    TurnTaken,
+    decode,
+    encode,
+)
 from runner.store.database import Database
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -26,6 +39,10 @@ if TYPE_CHECKING:
 
 _QUEUED = "queued"
 _RUNNING = "running"
+_WAITING = "waiting"
+_HELD = "held"
+Arbiter = Callable[["sqlite3.Connection", Sequence[Event], float], Sequence[Event]]
+"""Maps (database, events, now) to the events that are recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +93,8 @@ class Journal:
     ) -> None:
         self.close()
 
-    def create_run(self, run: str, plan_json: str, event: RunCreated) -> None:
-        """Record a new run and its first event; raises ``StoreError`` when the id is taken."""
+    def create_run(self, run: str, plan_json: str, event: RunCreated, carried: Sequence[Event] = ()) -> None:
+        """Record a new run with its first events; raises ``StoreError`` when the id is taken."""
         row = (run, event.workflow, event.mode, event.engine, event.definition, event.plan, _QUEUED)
         with self._lock, self._database.transaction() as database:
             if database.execute("SELECT 1 FROM runs WHERE run = ?", (run,)).fetchone():
@@ -87,7 +104,7 @@ class Journal:
                 " fence, owner, plan) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)",
                 (*row, self._clock.now(), self._owner, plan_json),
             )
-            self._insert(database, Ownership(run, self._owner, 0), [event])
+            self._insert(database, Ownership(run, self._owner, 0), [event, *carried])
 
     def open_run(self, run: str) -> Ownership:
         """Take a run over: whoever held it before can no longer append."""
@@ -96,25 +113,37 @@ class Journal:
             database.execute("UPDATE runs SET fence = ?, owner = ? WHERE run = ?", (fence, self._owner, run))
         return Ownership(run, self._owner, fence)
 
-    def append(self, ownership: Ownership, events: Sequence[Event]) -> list[Record]:
-        """Record events, synced, all or none; raises ``FenceLost`` when another runner took over."""
+    def append(
+        self, ownership: Ownership, events: Sequence[Event], arbiter: Arbiter | None = None
+    ) -> list[Record]:
+        """Record events, synced, all or none; raises ``FenceLost`` when another runner took over.
+
+        ``arbiter`` may change the events inside the transaction, by what runs share in the same database.
+        """
         with self._lock, self._database.transaction() as database:
             if _fence(database, ownership.run) != ownership.fence:
                 raise FenceLost(
                     f"another runner has taken run {ownership.run} over",
                     cure=f"runner show {ownership.run}",
                 )
-            return self._insert(database, ownership, events)
+            allowed = arbiter(database, events, self._clock.now()) if arbiter else events
+            return self._insert(database, ownership, allowed)
 
-    def note(self, run: str, event: Event) -> Record:
+    @contextlib.contextmanager
+    def tables(self) -> Iterator[sqlite3.Connection]:
+        """Give the database inside one transaction, for what runs share: breakers and turns."""
+        with self._lock, self._database.transaction() as database:
+            yield database
+
+    def note(self, run: str, event: Event, *, even_ended: bool = False) -> Record:
         """Record an event from outside (a request to cancel) without taking the run over.
 
-        Raises ``UsageError`` when the run has ended.
+        Raises ``UsageError`` when the run has ended, unless ``even_ended``.
         """
         with self._lock, self._database.transaction() as database:
             fence = _fence(database, run)
             (ended,) = database.execute("SELECT ended FROM runs WHERE run = ?", (run,)).fetchone()
-            if ended is not None:
+            if ended is not None and not even_ended:
                 raise UsageError(f"run {run} has ended", cure=f"runner show {run}")
             return self._insert(database, Ownership(run, self._owner, fence), [event])[0]
 
@@ -186,6 +215,9 @@ def _keep_status(database: sqlite3.Connection, run: str, at: float, event: Event
             "UPDATE runs SET status = ?, started = coalesce(started, ?), ended = NULL WHERE run = ?",
             (_RUNNING, at, run),
         )
+    elif isinstance(event, RunHeld | TurnAwaited | TurnTaken):
+        status = {RunHeld: _HELD, TurnAwaited: _WAITING, TurnTaken: _RUNNING}[type(event)]
+        database.execute("UPDATE runs SET status = ? WHERE run = ?", (status, run))
     elif isinstance(event, RunEnded):
         database.execute("UPDATE runs SET status = ?, ended = ? WHERE run = ?", (event.status, at, run))
 

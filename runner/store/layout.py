@@ -8,7 +8,7 @@
     HOME/snapshots/                     mounts by content
     HOME/runs/RUN/lock                  held while a runner drives the run
     HOME/runs/RUN/logs/STEP.N.log       what an attempt printed, masked
-    HOME/runs/RUN/attempts/STEP.N/      an attempt's in/ and out/, gone after it
+    HOME/runs/RUN/attempts.FENCE/…/     in/ and out/ of one runner's attempts, gone after them
 """
 
 from __future__ import annotations
@@ -84,13 +84,9 @@ class Layout:
         """Return the log file of one attempt."""
         return self.logs(run) / f"{_attempt(step, attempt, phase)}.log"
 
-    def attempt(self, run: str, step: str, attempt: int, phase: str = PHASE_RUN) -> Path:
-        """Return the folder of one attempt."""
-        return own_folder(self.attempts(run) / _attempt(step, attempt, phase))
-
-    def attempts(self, run: str) -> Path:
-        """Return the folder of a run's attempts."""
-        return own_folder(self.run(run) / "attempts")
+    def attempts(self, run: str, fence: int) -> Path:
+        """Return the folder of the attempts of the runner that has this fence, and of no other."""
+        return own_folder(self.run(run) / f"attempts.{fence}")
 
     def state_id(self) -> str:
         """Return this state folder's random id (16 hex digits), made at first use."""

@@ -33,10 +33,16 @@ class RunLock:
         self._descriptor = descriptor
 
     @classmethod
-    def acquire(cls, layout: Layout, run: str) -> RunLock:
-        """Take a run's lock at once; raises ``StoreError`` when another runner holds it."""
+    def acquire(cls, layout: Layout, run: str, *, take_over: bool = False) -> RunLock:
+        """Take a run's lock at once; raises ``StoreError`` when another runner holds it.
+
+        With ``take_over`` a new lock stands in the place of one that is held: whoever holds the old one has
+        lost the run's fence too, once the run is opened, and can commit nothing.
+        """
         path = layout.lock(run)
         with storing(path):
+            if take_over:
+                path.unlink(missing_ok=True)
             descriptor = os.open(path, _FLAGS | os.O_CREAT, 0o600)
         try:
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _request(fcntl.F_WRLCK))
@@ -44,7 +50,8 @@ class RunLock:
             os.close(descriptor)
             raise StoreError(
                 f"run {run} is being driven by another runner",
-                cure=f"wait for it (runner show {run}) or stop it (runner cancel {run})",
+                cure=f"wait for it (runner show {run}), stop it (runner cancel {run}), or if it hangs:"
+                f" runner resume {run} --take-over",
             ) from None
         return cls(descriptor)
 

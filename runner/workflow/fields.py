@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from runner.workflow.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size
+from runner.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size
 
 STEP_ID = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"

@@ -196,6 +196,7 @@ class Step(Command):
     irreversible: Flag = False
     breaker: Name | None = None
     compensate: Compensate | None = None
+    compensate_on: tuple[Literal["succeeded", "failed"], ...] = ("succeeded", "failed")
     probe: Probe | None = None
     staging: StepStaging | None = None
     expect: tuple[Expect, ...] = ()
@@ -243,6 +244,7 @@ class Workflow(Part):
     secrets: Names = ()
     defaults: Defaults = Defaults()
     concurrency: Concurrency | None = None
+    timeout: Seconds | None = None
     staging: Staging = Staging()
     steps: Annotated[dict[StepId, Step], Field(min_length=1, max_length=5000)]
     finally_steps: Annotated[dict[StepId, Step], Field(alias="finally")] = Field(default_factory=dict)

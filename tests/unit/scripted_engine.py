@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from runner.clock import Cancellation, SystemClock
 from runner.engine.executor import execute
-from runner.engine.ports import Stores, Work
-from runner.errors import ImageMissing, PolicyDenied, SandboxError, StoreError
+from runner.engine.ports import Work
+from runner.errors import ImageMissing, SandboxError
 from runner.events import Event, Record, RunCreated
 from runner.planning.plan import ImageRef, Plan, PlannedStep, Retry
 from runner.sandbox.base import (
@@ -27,11 +26,11 @@ from runner.sandbox.base import (
     Sandbox,
     SandboxSpec,
 )
-from runner.vault.mask import Masker
-from runner.vault.secret import Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from memory_stores import MemoryStores
 
     from runner.engine.run import Run
 
@@ -70,7 +69,8 @@ class ScriptedSandbox:
         self.driver.began(self.spec)
 
     def logs(self) -> Iterator[Chunk]:
-        result = self.driver.scripts.get(self.spec.step, succeed)(self.inside)
+        name = self.spec.step if self.spec.phase == "run" else f"{self.spec.step}/{self.spec.phase}"
+        result = self.driver.scripts.get(name, succeed)(self.inside)
         yield from self.inside.written
         self.exit = result if isinstance(result, Exit) else Exit(result, "exit" if result else None)
 
@@ -131,74 +131,6 @@ class ScriptedDriver:
 
     def close(self) -> None:
         assert not self.alive
-
-
-@dataclass
-class MemoryStores:
-    """A journal, artifacts, logs and secrets in memory; ``fail_after`` breaks the journal after so many events."""
-
-    folder: Path
-    records: list[Record] = field(default_factory=list)
-    logs: dict[tuple[str, int], bytearray] = field(default_factory=dict)
-    values: dict[str, bytes] = field(default_factory=dict)
-    fail_after: int = 10**9
-
-    def append(self, events: Sequence[Event]) -> Sequence[Record]:
-        if len(self.records) >= self.fail_after:
-            raise StoreError("the disk is full")
-        start = len(self.records) + 1
-        new = [Record(start + place, time.time(), "me", 1, event) for place, event in enumerate(events)]
-        self.records += new
-        return new
-
-    def keep(self, path: Path) -> tuple[str, int]:
-        data = path.read_bytes()
-        digest = hashlib.sha256(data).hexdigest()
-        self.path(digest).write_bytes(data)
-        return digest, len(data)
-
-    def path(self, sha256: str) -> Path:
-        return self.folder / sha256
-
-    def stores(self) -> Stores:
-        return Stores(self, self, MemoryLogs(self.logs), MemorySecrets(self.values), Masker)
-
-
-@dataclass
-class MemoryLogs:
-    """Logs as byte arrays."""
-
-    logs: dict[tuple[str, int], bytearray]
-
-    def open(self, step: str, attempt: int, limit: int) -> MemoryLog:
-        assert limit
-        return MemoryLog(self.logs.setdefault((step, attempt), bytearray()))
-
-
-@dataclass
-class MemoryLog:
-    """One log."""
-
-    data: bytearray
-
-    def write(self, stream: str, data: bytes) -> None:
-        assert stream in {"stdout", "stderr"}
-        self.data += data
-
-    def close(self) -> None:
-        pass
-
-
-@dataclass
-class MemorySecrets:
-    """Secrets in a dict; others are not bound."""
-
-    values: dict[str, bytes]
-
-    def open(self, name: str) -> Secret:
-        if name not in self.values:
-            raise PolicyDenied(f"{name} is not bound for this workflow")
-        return Secret(name, self.values[name])
 
 
 @dataclass

@@ -7,17 +7,14 @@ from typing import Any
 
 from scripted_engine import step
 
-from runner.engine.decide import Command, Finish, Pause, Settle, Start, decide, next_time
+from runner.engine.commands import Command, Finish, Pause, Settle, Start, events_of
+from runner.engine.decide import decide, next_time
 from runner.engine.report import exit_code, run_object
 from runner.engine.run import Run
 from runner.events import (
     AttemptEnded,
-    AttemptStarted,
     CancelRequested,
-    RetryScheduled,
-    RunEnded,
     RunStarted,
-    StepSettled,
 )
 from runner.planning.plan import Plan, PlannedStep, Retry
 
@@ -49,15 +46,8 @@ class Game:
         return done
 
     def take(self, command: Command) -> None:
-        match command:
-            case Start(name, attempt):
-                self.run.apply_event(AttemptStarted(name, attempt), self.now)
-            case Settle(name, status, reason, detail):
-                self.run.apply_event(StepSettled(name, status, reason, detail), self.now)
-            case Pause(name, attempt, at):
-                self.run.apply_event(RetryScheduled(name, attempt, at), self.now)
-            case Finish(status, detail):
-                self.run.apply_event(RunEnded(status, detail), self.now)
+        for event in events_of(self.plan, command):
+            self.run.apply_event(event, self.now)
 
     def end(
         self, name: str, reason: str | None = None, code: int | None = None, **outputs: str
@@ -99,7 +89,12 @@ def test_a_failed_need_skips_what_follows_and_fails_the_run() -> None:
 def test_an_engine_that_let_a_step_down_gives_exit_status_four() -> None:
     game = Game(step("a"))
     game.go()
+    for pause in (1.0, 2.0, 4.0, 8.0):
+        assert game.end("a", "infra")[0].at <= game.now + pause
+        game.now += pause
+        game.go()
     game.end("a", "infra")
+    assert game.run.status == "failed"
     assert exit_code(game.run) == 4
 
 
@@ -160,12 +155,13 @@ def test_a_retry_waits_for_its_time_and_then_starts_the_next_attempt() -> None:
     assert game.run.status == "failed"
 
 
-def test_a_write_is_tried_again_only_if_it_is_idempotent() -> None:
+def test_a_write_is_tried_again_only_if_it_is_idempotent_else_the_run_is_held() -> None:
     retry = Retry(max_attempts=3, jitter=False)
     careful = Game(step("a", effects="write", retry=retry))
     careful.go()
     careful.end("a", "timeout")
-    assert careful.run.status == "failed"
+    assert careful.run.status == "held"
+    assert exit_code(careful.run) == 6
     bold = Game(step("a", effects="write", idempotent=True, retry=retry))
     bold.go()
     assert isinstance(bold.end("a", "timeout")[0], Pause)

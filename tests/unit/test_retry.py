@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from runner.events import AttemptEnded
@@ -19,8 +21,12 @@ def test_pauses_double_up_to_the_limit_and_end_with_the_attempts() -> None:
     assert pauses == [1.0, 2.0, 3.0, 3.0, None]
 
 
-def test_one_attempt_is_the_default_even_for_an_engine_that_let_the_step_down() -> None:
-    assert next_pause(Retry(), 1, ended("infra", None), "seed") is None
+def test_one_attempt_is_the_default_and_the_engine_has_a_budget_of_its_own() -> None:
+    assert next_pause(Retry(), 1, ended("exit"), "seed") is None
+    pauses = [next_pause(Retry(jitter=False), tried, ended("infra", None), "seed") for tried in range(1, 6)]
+    assert pauses == [1.0, 2.0, 4.0, 8.0, None]
+    final = replace(ended("infra", None), final=True)
+    assert next_pause(Retry(), 1, final, "seed") is None, "another attempt would fail alike"
 
 
 @pytest.mark.parametrize(
@@ -29,6 +35,8 @@ def test_one_attempt_is_the_default_even_for_an_engine_that_let_the_step_down() 
         ((75,), "exit", 75, True),
         ((75,), "exit", 1, False),
         ((75,), "timeout", 75, False),
+        ((75,), "infra", None, True),
+        ((75,), "dependency", None, False),
         (("timeout",), "timeout", 124, True),
         (("timeout",), "exit", 1, False),
         (("infra",), "infra", None, True),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runner.errors import UsageError, WorkflowError
+from runner.units import parse_duration, parse_size
 from runner.workflow.inputs import resolve_inputs
 from runner.workflow.load import LoadedWorkflow, load
-from runner.workflow.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,7 +113,9 @@ def test_a_write_that_is_retried_without_being_idempotent_is_a_warning(tmp_path:
     found = loaded(
         tmp_path, "name: x\nsteps:\n  a: {run: x, egress: [a.example], retry: {max_attempts: 2}}\n"
     )
-    assert [each.severity for each in found.warnings] == ["warning"]
+    assert [each.severity for each in found.warnings] == ["warning", "warning"]
+    assert "nothing undoes" in found.warnings[0].message
+    assert "held for a person" in found.warnings[1].message
 
 
 def test_all_problems_come_at_once_with_their_places(tmp_path: Path) -> None:

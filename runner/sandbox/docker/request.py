@@ -50,7 +50,8 @@ class Setting:
 def container_name(state: str, spec: SandboxSpec) -> str:
     """Return the one name that this attempt's container can have."""
     step = hashlib.sha256(spec.step.encode()).hexdigest()[:12]
-    return f"runner-{state[:8]}-{spec.run}-{step}-{spec.attempt}"
+    phase = "" if spec.phase == "run" else f"{spec.phase}-"
+    return f"runner-{state[:8]}-{spec.run}-{step}-{phase}{spec.attempt}"
 
 
 def holder_name(state: str, spec: SandboxSpec) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from runner.workflow.lint.source import Source, Where
     from runner.workflow.model import Mount, Step
 
-RESERVED = ("/in", "/out", "/work", "/tmp", "/run", "/proc", "/dev", "/sys", "/.runner")  # noqa: S108 - inside
+RESERVED = ("/in", "/out", "/done", "/work", "/tmp", "/run", "/proc", "/dev", "/sys", "/.runner")  # noqa: S108 - inside
 NEVER_IN = (".git", ".env*", "runner.yaml")
 _ENGINES = ("docker", "containerd", "podman", "crio", "cri-dockerd", "buildkit")
 

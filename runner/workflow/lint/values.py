@@ -76,10 +76,14 @@ def _command(source: Source, where: Where, command: Command) -> Iterator[Problem
 def _step(source: Source, where: Where, step: Step) -> Iterator[Problem]:
     if step.irreversible and step.compensate:
         yield source.error((*where, "irreversible"), "a step with compensate is not irreversible: choose one")
+    if step.outside == "write" and not step.compensate and not step.irreversible:
+        hint = "say how to undo it with compensate, or write irreversible: true"
+        yield source.warning(where, "a write that nothing undoes", hint)
     retried = step.retry is not None and step.retry.max_attempts > 1
     if step.outside == "write" and retried and not step.idempotent and not step.compensate:
         hint = "write idempotent: true if doing it twice does no harm, or compensate"
-        yield source.warning((*where, "retry"), "a write that may have happened is not attempted again", hint)
+        what = "a write that may have happened is not attempted again: the run is held for a person"
+        yield source.warning((*where, "retry"), what, hint)
     if step.approval and step.approval.quorum > 1 and not step.approval.approvers:
         yield source.error((*where, "approval"), "a quorum needs approvers")
     for name in step.staging.out if step.staging else ():

@@ -1,0 +1,248 @@
+"""Starting, resuming and steering runs: who may drive which run from where, and what a person says of it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runner.app import Stage
+from runner.engine.run import fold
+from runner.errors import PolicyDenied, UsageError
+from runner.events import CancelRequested, RollbackRequested, RunCreated, RunRetried, StepCarried, StepDecided
+from runner.failsafe.effects import is_doubled
+from runner.planning.codec import plan_from_json, plan_json
+from runner.store.locks import RunLock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from runner.app import App, Watching
+    from runner.engine.run import Run
+    from runner.events import Event
+    from runner.planning.plan import Plan
+    from runner.store.journal import Journal
+
+Ended = tuple[dict[str, Any], int]
+"""The run object of the contract and the exit status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """How a run is tried again: which run, from which step on, and whether writes in doubt may repeat."""
+
+    run: str
+    start: str | None = None
+    doubled: bool = False
+
+
+class Runs:
+    """The runs of one state folder, for those who bring them on."""
+
+    def __init__(self, app: App) -> None:
+        """Drive runs with what ``app`` puts together."""
+        self._app = app
+
+    def start(self, plan: Plan, engine: str | None, watching: Watching, again: Run | None = None) -> Ended:
+        """Run a plan; ``again`` is a run of the same plan whose results are carried over."""
+        app, chosen = self._app, self._app.choices(plan)
+        self._refuse_held(plan, chosen.hold_after)
+        for use in {use.secret for step in plan.steps.values() for use in step.secrets if not step.shadowed}:
+            app.bindings().find(use, plan.workflow, plan.mode)
+        driver = app.driver(engine or chosen.engine, plan.mode, watching.say)
+        try:
+            unenforced = tuple(f"{gap.what}: {gap.why}" for gap in driver.check().gaps)
+            app.reap(driver)
+            images, warnings = app.images(plan, driver, watching.say)
+            run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(app.clock.now())) + secrets.token_hex(3)
+            created = RunCreated(
+                plan.workflow,
+                plan.mode,
+                driver.name,
+                plan.definition,
+                plan.digest,
+                (*plan.warnings, *warnings),
+                unenforced,
+                origin_of(again) if again else run,
+                {str(ref): image.digest for ref, image in images.items()},
+            )
+            with RunLock.acquire(app.layout, run), app.journal() as journal:
+                carried = _carried(again) if again else ()
+                journal.create_run(run, json.dumps(plan_json(plan)), created, carried)
+                if again:
+                    journal.note(again.id, RunRetried(run), even_ended=True)
+                stage = Stage(plan, driver, images, watching, chosen, created.origin)
+                return self._execute(run, stage, journal)
+        finally:
+            driver.close()
+
+    def resume(self, prefix: str, watching: Watching, *, take_over: bool = False) -> Ended:
+        """Go on with a run that was interrupted or held; raises ``UsageError`` when it has ended."""
+        with self._opened(prefix, take_over=take_over) as (run, journal):
+            if run.over:
+                raise UsageError(f"run {run.id} has ended: {run.status}", cure=f"runner show {run.id}")
+            return self._go_on(run, journal, watching)
+
+    def roll_back(self, prefix: str, who: str, watching: Watching) -> Ended:
+        """Undo what a run did; raises ``UsageError`` when there is nothing to undo, or not any more."""
+        with self._opened(prefix) as (run, journal):
+            if not run.over:
+                raise UsageError(
+                    f"run {run.id} has not ended",
+                    cure=f"runner cancel {run.id} --rollback ends and undoes it",
+                )
+            self._refuse_rollback(run)
+            event = RollbackRequested(who)
+            journal.note(run.id, event, even_ended=True)
+            report, code = self._go_on(run, journal, watching)
+            return report, 0 if report["status"] == "rolled-back" else code
+
+    def retry(self, again: Again, watching: Watching) -> Ended:
+        """Run the same plan anew, with the results of the steps that succeeded carried over."""
+        with self._app.journal() as journal:
+            run = self._folded(journal, journal.find(again.run))
+        _refuse_retry(run, again)
+        engine = run.created.engine if run.created else None
+        return self.start(run.plan, engine, watching, run)
+
+    def cancel(self, prefix: str, why: str, watching: Watching, *, rollback: bool) -> Ended | None:
+        """Ask a live run to end and return None; a run that nobody drives is ended here.
+
+        Raises ``UsageError`` when it has ended.
+        """
+        with self._app.journal() as journal:
+            run = journal.find(prefix)
+            journal.note(run, CancelRequested(why, rollback))
+        return None if self._app.is_live(run) else self.resume(run, watching)
+
+    def decide(self, prefix: str, step: str | None, verdict: str, who: str) -> tuple[str, list[str]]:
+        """Record a person's decision about the held steps of a run; returns the run and the steps.
+
+        Raises ``UsageError`` when none of them is held.
+        """
+        with self._app.journal() as journal:
+            run = self._folded(journal, journal.find(prefix))
+            steps = sorted(run.held) if step is None else [step]
+            if not steps or not run.held.issuperset(steps):
+                held = ", ".join(sorted(run.held)) or "none"
+                raise UsageError(
+                    f"run {run.id} waits for no decision{f' about {step}' if step else ''} (held: {held})",
+                    cure=f"runner show {run.id}",
+                )
+            for name in steps:
+                journal.note(run.id, StepDecided(name, verdict, who))
+        return run.id, steps
+
+    @contextmanager
+    def _opened(self, prefix: str, *, take_over: bool = False) -> Iterator[tuple[Run, Journal]]:
+        with self._app.journal() as journal:
+            name = journal.find(prefix)
+            with RunLock.acquire(self._app.layout, name, take_over=take_over):
+                yield self._folded(journal, name), journal
+
+    def _folded(self, journal: Journal, run: str) -> Run:
+        plan = plan_from_json(json.loads(journal.plan_json(run)))
+        return fold(plan, journal.records(run), run)
+
+    def _go_on(self, run: Run, journal: Journal, watching: Watching) -> Ended:
+        app, plan, created = self._app, run.plan, run.created
+        assert created is not None  # noqa: S101 - a run's first record
+        driver = app.make_driver(created.engine)
+        try:
+            driver.check()
+            app.reap(driver, run.id)
+            images = app.same_images(plan, driver, created.images, watching.say)
+            stage = Stage(plan, driver, images, watching, app.choices(plan), origin_of(run))
+            return self._execute(run.id, stage, journal)
+        finally:
+            driver.close()
+
+    def _execute(self, run: str, stage: Stage, journal: Journal) -> Ended:
+        from runner.engine.executor import execute
+        from runner.engine.report import exit_code, run_object
+
+        ended = execute(self._app.work(run, stage, journal), journal.records(run))
+        return run_object(ended), exit_code(ended)
+
+    def _refuse_held(self, plan: Plan, hold_after: int) -> None:
+        from runner.admission import breakers
+        from runner.failsafe.breaker import CLOSED
+
+        if not hold_after:
+            return
+        name = breakers.WORKFLOW + plan.workflow
+        with self._app.journal() as journal, journal.tables() as tables:
+            kept = breakers.read(tables, name)
+        if kept.state != CLOSED:
+            raise PolicyDenied(
+                f"the workflow {plan.workflow} failed {hold_after} times in a row and is held",
+                cure=f"look at its runs (runner ps), then release it: runner breakers reset {name}",
+            )
+
+    def _refuse_rollback(self, run: Run) -> None:
+        if by := run.successor:
+            raise UsageError(f"run {by} went on from {run.id}", cure=f"runner rollback {by} undoes both")
+        if not run.left_to_undo():
+            raise UsageError(
+                f"run {run.id} has nothing to undo: no step with compensate did anything",
+                cure=f"runner show {run.id}",
+            )
+        window = self._app.choices(run.plan).rollback_window
+        if self._app.clock.now() > (run.ended or 0.0) + window:
+            raise PolicyDenied(
+                f"run {run.id} ended more than {window / 86400:g} days ago: it can no longer be undone",
+                cure="the operator may widen rollback_window in the policy",
+            )
+
+
+def origin_of(run: Run) -> str:
+    """Return the run whose idempotency keys a run keeps."""
+    return (run.created.origin if run.created else "") or run.id
+
+
+def _carried(run: Run) -> Sequence[Event]:
+    """Return what a new run takes over: the steps that succeeded and were not undone."""
+    return [
+        StepCarried(name, run.id, state.last, state.dirty)
+        for name, state in run.steps.items()
+        if state.status == "succeeded" and state.last and not _is_undone(run, name)
+    ]
+
+
+def _is_undone(run: Run, name: str) -> bool:
+    return run.plan.steps[name].compensate is not None and not run.steps[name].dirty
+
+
+def _forget_from(run: Run, start: str) -> None:
+    """Let ``start`` and all that builds on it run anew."""
+    waiting = [name for name, step in run.plan.steps.items() if start in (name, step.step)]
+    while waiting:
+        name = waiting.pop()
+        if run.steps[name].status != "pending":
+            run.steps[name].status = "pending"
+            waiting += run.dependents.get(name, ())
+
+
+def _refuse_retry(run: Run, again: Again) -> None:
+    if not run.over:
+        raise UsageError(f"run {run.id} has not ended", cure=f"runner resume {run.id} goes on with it")
+    if by := run.successor:
+        raise UsageError(f"run {by} went on from {run.id} already", cure=f"runner retry {by}")
+    known = {step.step for step in run.plan.steps.values()} | set(run.plan.steps)
+    if again.start and again.start not in known:
+        raise UsageError(f"run {run.id} has no step {again.start!r}", cure=f"its steps: {', '.join(known)}")
+    if again.start:
+        _forget_from(run, again.start)
+    doubt = [
+        name
+        for name, state in run.steps.items()
+        if state.status != "succeeded" and is_doubled(run.plan.steps[name], dirty=state.dirty)
+    ]
+    if doubt and not again.doubled:
+        raise UsageError(
+            f"{', '.join(doubt)} may have written in run {run.id}, and a retry would write again",
+            cure=f"look whether it did; then runner rollback {run.id}, or runner retry {run.id} --again",
+        )

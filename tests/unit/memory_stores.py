@@ -1,0 +1,98 @@
+"""Stores in memory, behind the same ports."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from runner.engine.ports import Stores
+from runner.errors import PolicyDenied, StoreError
+from runner.events import Event, Record
+from runner.vault.mask import Masker
+from runner.vault.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@dataclass
+class MemoryStores:
+    """A journal, artifacts, logs and secrets in memory; ``fail_after`` breaks the journal after so many events."""
+
+    folder: Path
+    records: list[Record] = field(default_factory=list)
+    logs: dict[tuple[str, int], bytearray] = field(default_factory=dict)
+    values: dict[str, bytes] = field(default_factory=dict)
+    fail_after: int = 10**9
+    noted: list[Record] = field(default_factory=list)
+
+    def append(self, events: Sequence[Event]) -> Sequence[Record]:
+        heard = self.news()
+        if len(self.records) >= self.fail_after:
+            raise StoreError("the disk is full")
+        start = len(self.records) + 1
+        new = [Record(start + place, time.time(), "me", 1, event) for place, event in enumerate(events)]
+        self.records += new
+        return [*heard, *new]
+
+    def news(self) -> Sequence[Record]:
+        new, self.noted = self.noted, []
+        self.records += new
+        return new
+
+    def note(self, event: Event) -> None:
+        seq = len(self.records) + len(self.noted) + 1
+        self.noted.append(Record(seq, time.time(), "other", 1, event))
+
+    def keep(self, path: Path) -> tuple[str, int]:
+        data = path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        self.path(digest).write_bytes(data)
+        return digest, len(data)
+
+    def path(self, sha256: str) -> Path:
+        return self.folder / sha256
+
+    def stores(self) -> Stores:
+        return Stores(self, self, MemoryLogs(self.logs), MemorySecrets(self.values), Masker)
+
+
+@dataclass
+class MemoryLogs:
+    """Logs as byte arrays."""
+
+    logs: dict[tuple[str, int], bytearray]
+
+    def open(self, step: str, attempt: int, phase: str, limit: int) -> MemoryLog:
+        assert limit
+        key = step if phase == "run" else f"{step}/{phase}"
+        return MemoryLog(self.logs.setdefault((key, attempt), bytearray()))
+
+
+@dataclass
+class MemoryLog:
+    """One log."""
+
+    data: bytearray
+
+    def write(self, stream: str, data: bytes) -> None:
+        assert stream in {"stdout", "stderr"}
+        self.data += data
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class MemorySecrets:
+    """Secrets in a dict; others are not bound."""
+
+    values: dict[str, bytes]
+
+    def open(self, name: str) -> Secret:
+        if name not in self.values:
+            raise PolicyDenied(f"{name} is not bound for this workflow")
+        return Secret(name, self.values[name])
