@@ -36,7 +36,7 @@ def start(runner: Command, text: str, engine: str) -> subprocess.Popen[bytes]:
 
 def left_behind(home: Path) -> list[str]:
     mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(home) in line]
-    return mounts + [str(path) for path in home.glob("runs/*/attempts")]
+    return mounts + [str(path) for path in home.glob("runs/*/attempts.*")]
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.3, 0.9])

@@ -107,7 +107,7 @@ def _choices(source: Source, root: str, of: _Of) -> list[str] | None:
     if root == "inputs":
         return list(source.model.inputs)
     if root == "run":
-        return ["id", "workflow", "mode"]
+        return ["id", "workflow", "mode", "attempt"]
     if root == "needs":
         return list(needs_of(step))
     if root == "matrix":
