@@ -35,12 +35,14 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 class Snapshots:
     """A folder of snapshots, each named by the SHA-256 (hex) of its manifest; runners may share it.
 
-    ``state`` is the state folder (default: the folder above), which is in no snapshot.
+    ``state`` is the state folder (default: the folder above), which is in no snapshot. ``taken`` maps the
+    sources that were taken through this object to their digests.
     """
 
     folder: Path
     state: Path | None = None
     caps: Caps = field(default_factory=Caps)
+    taken: dict[Path, str] = field(default_factory=dict, compare=False)
 
     def take(self, source: Path, project: Path) -> tuple[str, Path]:
         """Return digest and path of the snapshot of a file or folder inside ``project``.
@@ -50,7 +52,7 @@ class Snapshots:
         """
         try:
             inside = self._inside(source, project)
-            return self._kept(project.resolve(), inside)
+            digest, path = self._kept(project.resolve(), inside)
         except Refused as error:
             raise WorkflowError([Problem(str(source), 0, 0, f"cannot be mounted: {error}")]) from error
         except OSError as error:
@@ -58,6 +60,8 @@ class Snapshots:
                 raise StoreError(f"{self.folder} cannot be written: {error.strerror}") from error
             problem = Problem(str(source), 0, 0, f"cannot be read: {error.strerror or error}")
             raise WorkflowError([problem]) from error
+        self.taken[source] = digest
+        return digest, path
 
     def _inside(self, source: Path, project: Path) -> tuple[str, ...]:
         root, real = project.resolve(), source.resolve(strict=True)
