@@ -46,7 +46,8 @@ def entry() -> None:
         sys.stdout.flush()
     except OSError as error:
         status = _unheard(error)
-    sys.exit(status)
+    sys.stderr.flush()
+    os._exit(status)  # all is written and closed: taking the modules apart one by one helps nobody
 
 
 def _open_closed_streams() -> None:

@@ -80,15 +80,15 @@ class DockerDriver:
 
     def check(self) -> Capabilities:
         """Return the engine's version and gaps; raises ``EngineUnavailable``."""
-        info = self._api.need("GET", "/info", "describe itself")
-        runtimes = list(info.get("Runtimes") or {})
+        runtimes = list(self._info.get("Runtimes") or {})
         if self._runtime not in runtimes:
             raise translate.missing_runtime(self._runtime, runtimes)
-        return Capabilities(self.name, str(info.get("ServerVersion", "")), _gaps(info))
+        return Capabilities(self.name, str(self._info.get("ServerVersion", "")), _gaps(self._info))
 
-    def engine_arch(self) -> str:
-        """Return the engine's machine, as ``amd64`` or ``arm64``."""
-        return str(self._api.need("GET", "/version", "say its version")["Arch"])
+    @cached_property
+    def _info(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._api.need("GET", "/info", "describe itself")
+        return found
 
     def create(self, spec: SandboxSpec) -> DockerSandbox:
         """Create and start a container whose PID 1 waits; returns before it is ready."""
@@ -137,7 +137,7 @@ class DockerDriver:
                     runtime=self._runtime,
                     uid=_ROOTS_STEP if root else os.geteuid(),
                     gid=_ROOTS_STEP if root else os.getegid(),
-                    init=path_for(self.engine_arch()),
+                    init=path_for(str(self._info["Architecture"])),
                     seccomp=docker_profile(),
                 )
             return self._known_setting
