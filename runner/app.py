@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import secrets
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,17 +13,17 @@ from runner.clock import SystemClock
 from runner.errors import EngineUnavailable, RunnerError
 from runner.events import RunCreated
 from runner.settings import Settings, choices
-from runner.store.artifacts import Artifacts
 from runner.store.journal import Journal
 from runner.store.layout import Layout
 from runner.store.locks import RunLock, is_live
-from runner.wiring import RunImages, RunJournal, RunLogs, RunSecrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from runner.clock import Cancellation
+    from runner.engine.ahead import Attempts
+    from runner.engine.lanes import Lanes
     from runner.engine.ports import Observer, Work
     from runner.planning.plan import ImageRef, Plan
     from runner.sandbox.base import Driver, Image
@@ -98,21 +97,35 @@ class App:
             driver.close()
 
     def _drive(self, stage: _Stage, created: RunCreated) -> tuple[dict[str, Any], int]:
-        from runner.engine.executor import execute
-        from runner.engine.report import exit_code, run_object
+        from runner.engine.ahead import Attempts, lanes_ahead
         from runner.planning.codec import plan_json
 
-        run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(self._clock.now())) + secrets.token_hex(3)
+        run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(self._clock.now())) + os.urandom(3).hex()
         with RunLock.acquire(self._layout, run), Journal(self._layout.journal, self._clock) as journal:
             journal.create_run(run, json.dumps(plan_json(stage.plan)), created)
-            ended = execute(self._work(run, stage, journal), journal.records(run))
+            attempts = Attempts(run, stage.plan, self._layout.attempts(run))
+            lanes = lanes_ahead(attempts, stage.driver, stage.images, stage.parallel)
+            try:
+                return self._executed(attempts, stage, journal, lanes)
+            finally:
+                lanes.close()
+
+    def _executed(
+        self, attempts: Attempts, stage: _Stage, journal: Journal, lanes: Lanes
+    ) -> tuple[dict[str, Any], int]:
+        from runner.engine.executor import execute  # while the engine makes the first sandbox
+        from runner.engine.report import exit_code, run_object
+
+        ended = execute(self._work(attempts, stage, journal, lanes), journal.records(attempts.run))
         return run_object(ended), exit_code(ended)
 
-    def _work(self, run: str, stage: _Stage, journal: Journal) -> Work:
+    def _work(self, attempts: Attempts, stage: _Stage, journal: Journal, lanes: Lanes) -> Work:
         from runner.engine.ports import Stores, Work
+        from runner.store.artifacts import Artifacts
         from runner.vault.mask import Masker
+        from runner.wiring import RunImages, RunJournal, RunLogs, RunSecrets
 
-        plan, watching = stage.plan, stage.watching
+        run, plan, watching = attempts.run, stage.plan, stage.watching
         stores = Stores(
             RunJournal(journal, journal.open_run(run)),
             Artifacts(self._settings.home),
@@ -130,8 +143,9 @@ class App:
             clock=self._clock,
             cancellation=watching.cancellation,
             abandonment=watching.abandonment,
-            folder=self._layout.attempts(run),
+            folder=attempts.folder,
             lanes=stage.parallel,
+            ahead=lanes,
         )
 
     def _images(

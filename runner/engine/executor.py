@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from runner.engine.ahead import Attempts
 from runner.engine.attempt import Attempt, Task
 from runner.engine.context import environment
 from runner.engine.decide import Command, Finish, Pause, Settle, Start, decide, next_time
@@ -27,7 +28,6 @@ from runner.events import (
     SecretOpened,
     StepSettled,
 )
-from runner.sandbox.base import SandboxSpec
 from runner.workflow.expressions import ExpressionError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from runner.engine.ports import Work
     from runner.planning.plan import ImageRef, Plan
-    from runner.sandbox.base import Image
+    from runner.sandbox.base import Image, SandboxSpec
 
 _SLACK = 60.0  # seconds past an attempt's own deadline before the executor ends it from outside
 
@@ -67,7 +67,8 @@ class Executor:
         self._work = work
         self._run = fold(work.plan, records, work.run)
         self._watch = Watch(work.observer, work.cancellation)
-        self._lanes = Lanes(work.lanes, work.driver)
+        self._lanes = work.ahead or Lanes(work.lanes, work.driver)
+        self._attempts = Attempts(work.run, work.plan, work.folder)
         self._inbox: SimpleQueue[tuple[str, Future[AttemptEnded]] | None] = SimpleQueue()
         self._flights: dict[str, _Flight] = {}
         self._images: dict[ImageRef, Image] = {}
@@ -167,18 +168,8 @@ class Executor:
         return Task(step, start.attempt, spec, env, inputs, self._lanes.sandbox(lane, spec))
 
     def _spec(self, name: str, attempt: int, lane: Lane) -> SandboxSpec:
-        step = self._work.plan.steps[name]
-        directory = self._work.folder / f"{self._run.order[name]}-{attempt}-{lane.number}"
-        return SandboxSpec(
-            self._work.run,
-            name,
-            attempt,
-            lane.number,
-            self._images[step.image],
-            step.mounts,
-            step.limits,
-            directory,
-        )
+        image = self._images[self._work.plan.steps[name].image]
+        return self._attempts.spec(name, attempt, lane.number, image)
 
     def _park_ahead(self) -> None:
         """Make sandboxes ahead of a lone step; beside several, making more would only compete with them."""

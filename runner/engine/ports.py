@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runner.clock import Cancellation, Clock
+    from runner.engine.lanes import Lanes
     from runner.events import Event, Record
     from runner.planning.plan import ImageRef, Plan
     from runner.sandbox.base import Driver, Image
@@ -132,7 +133,8 @@ class Work:
     """All that driving one run takes.
 
     ``folder`` is the run's private scratch folder on the host, emptied at the end; ``lanes`` is how many
-    steps may run at once; ``cancellation`` ends the run but for its ``finally`` steps, ``abandonment`` ends
+    steps may run at once, ``ahead`` those lanes where the first sandbox is already on its way in them;
+    ``cancellation`` ends the run but for its ``finally`` steps, ``abandonment`` ends
     those too.
     """
 
@@ -147,4 +149,5 @@ class Work:
     abandonment: Cancellation
     folder: Path
     lanes: int = 4
+    ahead: Lanes | None = None
     opened: dict[str, SecretPort] = field(default_factory=dict, repr=False)
