@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +81,11 @@ class App:
             self.bindings().find(use, plan.workflow, plan.mode)
         driver = self._driver(engine or chosen.engine, plan.mode, watching.say)
         try:
-            unenforced = tuple(f"{gap.what}: {gap.why}" for gap in driver.check().gaps)
-            self._reap(driver)
-            images, warnings = self._images(plan, project, driver, watching.say)
+            with ThreadPoolExecutor(1, "check") as aside:
+                able = aside.submit(driver.check)
+                self._reap(driver)
+                images, warnings = self._images(plan, project, driver, watching.say)
+            unenforced = tuple(f"{gap.what}: {gap.why}" for gap in able.result().gaps)
             created = RunCreated(
                 plan.workflow,
                 plan.mode,

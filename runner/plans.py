@@ -6,13 +6,12 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import RunnerError, UsageError
 from runner.planning.kept import Grounds, KeptPlans, key_of, look
-from runner.planning.snapshots import Snapshots
 from runner.sandbox.build.profile import find_profile, recipe_digest
 from runner.sandbox.shipped import shipped_folder
 from runner.settings import Settings, policy_digest
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runner.planning.plan import Plan
+    from runner.planning.snapshots import Snapshots
     from runner.workflow.load import LoadedWorkflow
 
 
@@ -33,7 +33,7 @@ def plan_file(
     from runner.workflow.load import load
 
     loaded = load(path)
-    return loaded, _planned(_Request.of(settings, mode, given), loaded)
+    return loaded, _planned(_Request(settings, mode, given), loaded)
 
 
 def plan_to_run(settings: Settings, path: Path, mode: str, given: Mapping[str, str]) -> tuple[Path, Plan]:
@@ -41,7 +41,7 @@ def plan_to_run(settings: Settings, path: Path, mode: str, given: Mapping[str, s
 
     Raises ``WorkflowError``, ``UsageError`` and ``NotBuilt``.
     """
-    request = _Request.of(settings, mode, given)
+    request = _Request(settings, mode, given)
     kept = KeptPlans(settings.cache / "plans")
     with contextlib.suppress(Unreadable):
         project = project_of(path)
@@ -64,21 +64,20 @@ def _loaded_to_run(path: Path, mode: str) -> LoadedWorkflow:
     return loaded
 
 
-@dataclass(frozen=True, slots=True)
 class _Request:
     """What is asked of one workflow, and what was read on the way to its plan."""
 
-    settings: Settings
-    mode: str
-    given: dict[str, str]
-    policy: str
-    snapshots: Snapshots
-    recipes: dict[str, str] = field(default_factory=dict)
+    def __init__(self, settings: Settings, mode: str, given: Mapping[str, str]) -> None:
+        self.mode, self.given, self.policy = mode, dict(given), policy_digest(settings)
+        self.recipes: dict[str, str] = {}
+        self._folder = Layout(settings.home).snapshots
 
-    @classmethod
-    def of(cls, settings: Settings, mode: str, given: Mapping[str, str]) -> _Request:
-        snapshots = Snapshots(Layout(settings.home).snapshots)
-        return cls(settings, mode, dict(given), policy_digest(settings), snapshots)
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        """Where mounts are kept; many a workflow has none."""
+        from runner.planning.snapshots import Snapshots
+
+        return Snapshots(self._folder)
 
     def recipe(self, project: Path, name: str) -> str:
         folders = (project / "sandboxes", shipped_folder())
@@ -93,7 +92,7 @@ class _Request:
                 "mode": self.mode,
                 "inputs": self.given,
                 "policy": self.policy,
-                "snapshots": str(self.snapshots.folder),
+                "snapshots": str(self._folder),
             }
         )
 
@@ -134,7 +133,7 @@ def plan_command(settings: Settings, step: dict[str, Any], files: Sequence[Path]
         names_of_secrets = sorted(set(step.get("secrets", {}).values()))
         data = {"name": "command", "secrets": names_of_secrets, "steps": {"command": step}}
         path.write_text(json.dumps(data))
-        request = _Request.of(settings, "staging", {})
+        request = _Request(settings, "staging", {})
         plan = _planned(request, load(path))
     taken = {file.name: request.snapshots.take(file, file.resolve().parent) for file in files}
     inputs = tuple(Input(name, "", str(source)) for name, (_, source) in taken.items())

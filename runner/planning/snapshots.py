@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +115,7 @@ class Snapshots:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.folder} cannot be made: {error.strerror}") from error
-        copy = Copying(self.folder / f".new-{secrets.token_hex(8)}")
+        copy = Copying(self.folder / f".new-{os.urandom(8).hex()}")
         try:
             digest = _digest(self._walk(copy, project, parts))
             copy.seal()
@@ -134,7 +133,7 @@ class Snapshots:
         return path
 
     def _replaced(self, draft: Path, path: Path) -> None:
-        damaged = self.folder / f".old-{secrets.token_hex(8)}"
+        damaged = self.folder / f".old-{os.urandom(8).hex()}"
         path.rename(damaged)
         draft.rename(path)
         _discard(damaged)
