@@ -6,6 +6,7 @@ the standard one 20. Reference: https://docs.docker.com/reference/api/engine/
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from runner.errors import SandboxError
 from runner.sandbox.docker import translate
 
 if TYPE_CHECKING:
@@ -87,6 +89,16 @@ class Question:
             raise translate.unreachable(error, self._path) from error
         finally:
             self._stream.close()
+
+    def settle(self) -> None:
+        """Wait for an answer that nobody has read, whatever it is: hanging up could undo what was asked."""
+        if self.fileno() >= 0:
+            with contextlib.suppress(SandboxError):
+                self.answer()
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable once the answer comes; -1 when it was read."""
+        return self._stream.fileno()
 
     def promise(self) -> PendingExit:
         """Return once the engine has taken the request in; raises ``EngineUnavailable``."""

@@ -14,13 +14,14 @@ from runner.sandbox.docker.stream import Wire
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runner.sandbox.docker.api import EngineApi, PendingExit
+    from runner.sandbox.docker.api import EngineApi, PendingExit, Question
 
 _ERROR = 400
 _NOT_FOUND = 404
 _CONFLICT = 409
 _PATIENCE = 15.0
 _PAUSE = 0.05
+_START = 30.0
 _REMOVERS = 4
 
 
@@ -28,13 +29,14 @@ _REMOVERS = 4
 class Running:
     """A started container: its id, its byte stream, and the engine's promise to tell its exit.
 
-    ``guarded``: its kernel lets no step kill PID 1; gVisor's does.
+    ``guarded``: its kernel lets no step kill PID 1; gVisor's does. ``start`` may be unanswered as yet.
     """
 
     container: str
     wire: Wire
     exit: PendingExit
     guarded: bool = True
+    start: Question | None = None
 
 
 def create_container(api: EngineApi, name: str, request: dict[str, Any]) -> str:
@@ -52,20 +54,33 @@ def create_container(api: EngineApi, name: str, request: dict[str, Any]) -> str:
 
 
 def start_container(api: EngineApi, container: str) -> Running:
-    """Attach to a created container, ask for its exit, and start it; on failure nothing of it is left."""
+    """Attach to a created container, ask for its exit, and start it; on failure nothing of it is left.
+
+    PID 1 says that it is there before the engine does, and that is enough.
+    """
     with ExitStack() as undo:
         undo.callback(api.remove, container)
         wire = Wire(*api.attach(container))
         undo.callback(wire.close)
         promise = api.pending_exit(container)
         undo.callback(promise.close)
-        api.need("POST", f"/containers/{container}/start", "start a container")
+        start = api.begin("POST", f"/containers/{container}/start")
+        undo.callback(start.settle)
+        if not wire.speaks_before(start.fileno(), _START):
+            answer = start.answer()
+            if answer.status >= _ERROR:
+                raise translate.refused(answer.status, answer.message, "start a container")
         undo.pop_all()
-    return Running(container, wire, promise)
+    return Running(container, wire, promise, start=start)
 
 
-def remove_container(api: EngineApi, container: str) -> None:
-    """Remove, and return when the container is gone; raises ``SandboxError`` when it stays."""
+def remove_container(api: EngineApi, container: str, start: Question | None = None) -> None:
+    """Remove, once its ``start`` is answered, and return when the container is gone.
+
+    Raises ``SandboxError`` when it stays.
+    """
+    if start:
+        start.settle()
     until = time.monotonic() + _PATIENCE
     while True:
         answer = api.remove(container)

@@ -91,7 +91,7 @@ class DockerDriver:
         return found
 
     def create(self, spec: SandboxSpec) -> DockerSandbox:
-        """Create and start a container whose PID 1 waits; returns before it is ready."""
+        """Create and start a container; returns when its PID 1 waits, or when the engine says so."""
         setting = self._setting()
         volumes = self._image_volumes(spec.image.reference or spec.image.digest)
         network = self._network(spec, setting)
@@ -182,7 +182,7 @@ class DockerDriver:
     def _drop(self, holder: Running) -> None:
         holder.wire.close()
         holder.exit.close()
-        self._removals.submit(lambda: remove_container(self._api, holder.container))
+        self._removals.submit(lambda: remove_container(self._api, holder.container, holder.start))
 
 
 def _gaps(info: dict[str, Any]) -> tuple[Gap, ...]:
