@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.engine.lanes import Lanes
+from runner.errors import SandboxError
 from runner.sandbox.base import SandboxSpec
 
 if TYPE_CHECKING:
@@ -41,14 +43,17 @@ class Attempts:
 
 
 def lanes_ahead(attempts: Attempts, driver: Driver, images: Mapping[ImageRef, Image], count: int) -> Lanes:
-    """Return ``count`` lanes, with the first sandbox on its way where the driver makes them ahead.
+    """Return ``count`` lanes, with the first sandbox on its way where the driver takes long to make one.
 
     The run must stand in the journal: a sandbox that a crash leaves behind is found by it. Whoever asked
     closes the lanes.
     """
     lanes = Lanes(count, driver)
     name = attempts.first
-    if name is not None and getattr(driver, "parks", False):
+    begin = getattr(driver, "begin", None)  # a driver whose sandboxes come at once has no such thing
+    if name is not None and begin is not None:
         lane = lanes.all[0]
-        lane.park(name, attempts.spec(name, 1, lane.number, images[attempts.plan.steps[name].image]))
+        spec = attempts.spec(name, 1, lane.number, images[attempts.plan.steps[name].image])
+        with suppress(SandboxError):  # the attempt itself will meet it, and say so
+            lane.adopt(name, begin(spec))
     return lanes

@@ -35,8 +35,8 @@ class Running:
     container: str
     wire: Wire
     exit: PendingExit
+    start: Question
     guarded: bool = True
-    start: Question | None = None
 
 
 def create_container(api: EngineApi, name: str, request: dict[str, Any]) -> str:
@@ -53,11 +53,8 @@ def create_container(api: EngineApi, name: str, request: dict[str, Any]) -> str:
         time.sleep(_PAUSE)
 
 
-def start_container(api: EngineApi, container: str) -> Running:
-    """Attach to a created container, ask for its exit, and start it; on failure nothing of it is left.
-
-    PID 1 says that it is there before the engine does, and that is enough.
-    """
+def begin_container(api: EngineApi, container: str) -> Running:
+    """Attach to a created container, ask for its exit, and for its start; on failure nothing is left."""
     with ExitStack() as undo:
         undo.callback(api.remove, container)
         wire = Wire(*api.attach(container))
@@ -65,13 +62,28 @@ def start_container(api: EngineApi, container: str) -> Running:
         promise = api.pending_exit(container)
         undo.callback(promise.close)
         start = api.begin("POST", f"/containers/{container}/start")
-        undo.callback(start.settle)
-        if not wire.speaks_before(start.fileno(), _START):
-            answer = start.answer()
+        undo.pop_all()
+    return Running(container, wire, promise, start)
+
+
+def await_start(api: EngineApi, running: Running) -> None:
+    """Return when PID 1 is there, which it says before the engine does; on failure nothing is left."""
+    with ExitStack() as undo:
+        undo.callback(remove_container, api, running.container, running.start)
+        undo.callback(running.wire.close)
+        undo.callback(running.exit.close)
+        if not running.wire.speaks_before(running.start.fileno(), _START):
+            answer = running.start.answer()
             if answer.status >= _ERROR:
                 raise translate.refused(answer.status, answer.message, "start a container")
         undo.pop_all()
-    return Running(container, wire, promise, start=start)
+
+
+def start_container(api: EngineApi, container: str) -> Running:
+    """Start a created container and wait for it."""
+    running = begin_container(api, container)
+    await_start(api, running)
+    return running
 
 
 def remove_container(api: EngineApi, container: str, start: Question | None = None) -> None:
