@@ -12,21 +12,22 @@ from runner.clock import SteadyClock, SystemClock, rfc3339
 from runner.errors import EngineUnavailable, RunnerError, UsageError
 from runner.planning.plan import image_refs
 from runner.settings import Settings, choices
-from runner.store.artifacts import Artifacts
 from runner.store.journal import Journal
 from runner.store.layout import Layout
 from runner.store.locks import is_live
-from runner.wiring import RunImages, RunJournal, RunLogs, RunSecrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from runner.clock import Cancellation
+    from runner.engine.ahead import Attempts
+    from runner.engine.lanes import Lanes
     from runner.engine.ports import Observer, Work
     from runner.planning.plan import ImageRef, Plan
     from runner.sandbox.base import Driver, Image
     from runner.sandbox.images import Images
     from runner.settings import Choices
+    from runner.store.journal import Ownership
     from runner.vault.bindings import Bindings
     from runner.vault.store import SecretStore
 
@@ -47,6 +48,7 @@ class Watching:
 class Stage:
     """What driving a run takes beside its stores: ``origin`` is the run whose idempotency keys it keeps."""
 
+    ownership: Ownership
     plan: Plan
     driver: Driver
     images: Mapping[ImageRef, Image]
@@ -75,17 +77,25 @@ class App:
         """Open the journal; close it after use."""
         return Journal(self.layout.journal, self.clock)
 
-    def work(self, run: str, stage: Stage, journal: Journal) -> Work:
-        """Take the run over and return all that driving it takes."""
+    def attempts(self, stage: Stage) -> Attempts:
+        """Return the attempts of a run, in a folder that no other runner of it uses."""
+        from runner.engine.ahead import Attempts
+
+        run, fence = stage.ownership.run, stage.ownership.fence
+        return Attempts(run, stage.plan, self.layout.attempts(run, fence))
+
+    def work(self, stage: Stage, journal: Journal, ahead: Lanes | None) -> Work:
+        """Return all that driving a run takes; its first sandbox may be on its way in the lanes ``ahead``."""
         from runner.admission.arbiter import Arbiter
         from runner.engine.ports import Stores, Work
+        from runner.store.artifacts import Artifacts
         from runner.vault.mask import Masker
+        from runner.wiring import RunImages, RunJournal, RunLogs, RunSecrets
 
-        plan, watching = stage.plan, stage.watching
-        ownership = journal.open_run(run)
+        run, plan, watching = stage.ownership.run, stage.plan, stage.watching
         arbiter = Arbiter(run, plan, self.is_live, stage.choices.hold_after)
         stores = Stores(
-            RunJournal(journal, ownership, arbiter, len(journal.records(run))),
+            RunJournal(journal, stage.ownership, arbiter, len(journal.records(run))),
             Artifacts(self._settings.home),
             RunLogs(self.layout, run),
             RunSecrets(self.bindings(), plan.workflow, plan.mode),
@@ -101,9 +111,10 @@ class App:
             clock=self.clock,
             cancellation=watching.cancellation,
             abandonment=watching.abandonment,
-            folder=self.layout.attempts(run, ownership.fence),
+            folder=self.attempts(stage).folder,
             lanes=stage.choices.parallel,
             origin=stage.origin,
+            ahead=ahead,
         )
 
     def images(

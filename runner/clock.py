@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -55,6 +54,8 @@ class SteadyClock:
 
 def rfc3339(seconds: float) -> str:
     """Format seconds since 1970 as RFC 3339 in UTC with microseconds."""
+    from datetime import UTC, datetime  # slow to import
+
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import secrets
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runner.app import Stage
-from runner.engine.run import fold
 from runner.errors import PolicyDenied, UsageError
 from runner.events import CancelRequested, RollbackRequested, RunCreated, RunRetried, StepCarried, StepDecided
 from runner.failsafe.effects import is_doubled
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from runner.app import App, Watching
+    from runner.engine.lanes import Lanes
     from runner.engine.run import Run
     from runner.events import Event
     from runner.planning.plan import Plan
@@ -54,10 +55,12 @@ class Runs:
             app.bindings().find(use, plan.workflow, plan.mode)
         driver = app.driver(engine or chosen.engine, plan.mode, watching.say)
         try:
-            unenforced = tuple(f"{gap.what}: {gap.why}" for gap in driver.check().gaps)
-            app.reap(driver)
-            images, warnings = app.images(plan, driver, watching.say)
-            run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(app.clock.now())) + secrets.token_hex(3)
+            with ThreadPoolExecutor(1, "check") as aside:
+                able = aside.submit(driver.check)
+                app.reap(driver)
+                images, warnings = app.images(plan, driver, watching.say)
+            unenforced = tuple(f"{gap.what}: {gap.why}" for gap in able.result().gaps)
+            run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(app.clock.now())) + os.urandom(3).hex()
             created = RunCreated(
                 plan.workflow,
                 plan.mode,
@@ -71,11 +74,11 @@ class Runs:
             )
             with RunLock.acquire(app.layout, run), app.journal() as journal:
                 carried = _carried(again) if again else ()
-                journal.create_run(run, json.dumps(plan_json(plan)), created, carried)
+                ownership = journal.create_run(run, json.dumps(plan_json(plan)), created, carried)
                 if again:
                     journal.note(again.id, RunRetried(run), even_ended=True)
-                stage = Stage(plan, driver, images, watching, chosen, created.origin)
-                return self._execute(run, stage, journal)
+                stage = Stage(ownership, plan, driver, images, watching, chosen, created.origin)
+                return self._begin(stage, journal)
         finally:
             driver.close()
 
@@ -144,6 +147,8 @@ class Runs:
                 yield self._folded(journal, name), journal
 
     def _folded(self, journal: Journal, run: str) -> Run:
+        from runner.engine.run import fold
+
         plan = plan_from_json(json.loads(journal.plan_json(run)))
         return fold(plan, journal.records(run), run)
 
@@ -155,16 +160,29 @@ class Runs:
             driver.check()
             app.reap(driver, run.id)
             images = app.same_images(plan, driver, created.images, watching.say)
-            stage = Stage(plan, driver, images, watching, app.choices(plan), origin_of(run))
-            return self._execute(run.id, stage, journal)
+            ownership = journal.open_run(run.id)
+            stage = Stage(ownership, plan, driver, images, watching, app.choices(plan), origin_of(run))
+            return self._execute(stage, journal, None)
         finally:
             driver.close()
 
-    def _execute(self, run: str, stage: Stage, journal: Journal) -> Ended:
+    def _begin(self, stage: Stage, journal: Journal) -> Ended:
+        """Drive a new run, its first sandbox on its way while the rest of the engine loads."""
+        from runner.engine.ahead import lanes_ahead
+
+        attempts = self._app.attempts(stage)
+        lanes = lanes_ahead(attempts, stage.driver, stage.images, stage.choices.parallel)
+        try:
+            return self._execute(stage, journal, lanes)
+        finally:
+            lanes.close()
+
+    def _execute(self, stage: Stage, journal: Journal, ahead: Lanes | None) -> Ended:
         from runner.engine.executor import execute
         from runner.engine.report import exit_code, run_object
 
-        ended = execute(self._app.work(run, stage, journal), journal.records(run))
+        records = journal.records(stage.ownership.run)
+        ended = execute(self._app.work(stage, journal, ahead), records)
         return run_object(ended), exit_code(ended)
 
     def _refuse_held(self, plan: Plan, hold_after: int) -> None:

@@ -112,12 +112,21 @@ def choices(settings: Settings, project: Path | None = None) -> Choices:
 
 def policy_digest(settings: Settings) -> str:
     """Return the SHA-256 in hex of the operator's policy file, empty where there is none."""
+    return _digest(settings.policy)
+
+
+def project_digest(project: Path) -> str:
+    """Return the SHA-256 in hex of the project's ``runner.yaml``, empty where there is none."""
+    return _digest(project / PROJECT_FILE)
+
+
+def _digest(path: Path) -> str:
     try:
-        return hashlib.sha256(settings.policy.read_bytes()).hexdigest()
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:
-        raise UsageError(f"{settings.policy}: cannot be read: {error.strerror}") from error
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _engine(policy: dict[str, Any], project: dict[str, Any]) -> str:

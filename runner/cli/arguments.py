@@ -37,13 +37,13 @@ def who() -> str:
     return os.environ.get("SUDO_USER") or getpass.getuser()
 
 
-def plan_of(args: argparse.Namespace, *, to_run: bool = False) -> tuple[LoadedWorkflow, Plan]:
-    """Load FILE and plan it as the arguments say; ``to_run`` refuses what is not built."""
+def plan_of(args: argparse.Namespace) -> tuple[LoadedWorkflow, Plan]:
+    """Load FILE and plan it as the arguments say."""
     from runner.plans import plan_file
     from runner.settings import Settings
 
     settings = Settings.from_environment(os.environ)
-    return plan_file(settings, Path(args.file), args.mode or "staging", pairs(args.input), to_run=to_run)
+    return plan_file(settings, Path(args.file), args.mode or "staging", pairs(args.input))
 
 
 def pairs(items: list[str]) -> dict[str, str]:

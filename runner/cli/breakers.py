@@ -47,6 +47,6 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _project(folder: Path) -> Path:
-    from runner.workflow.load import project_of
+    from runner.workflow.file import project_of
 
     return project_of(folder / "workflow.yaml")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.cli.arguments import ENGINES, add_file, plan_of
+from runner.cli.arguments import ENGINES, add_file, pairs
 from runner.cli.running import drive
+from runner.plans import plan_to_run
+from runner.settings import Settings
 
 if TYPE_CHECKING:
     import argparse
@@ -24,7 +27,8 @@ def main(args: argparse.Namespace) -> int:
     """Run the workflow; the exit status is the contract's."""
     if args.mode is None and not os.isatty(0):
         print("warning: no --mode was given: this is staging", file=sys.stderr)
-    _, plan = plan_of(args, to_run=True)
+    settings = Settings.from_environment(os.environ)
+    plan = plan_to_run(settings, Path(args.file), args.mode or "staging", pairs(args.input))
     return drive(
         lambda runs, watching: runs.start(plan, args.engine, watching), list(plan.steps), as_json=args.json
     )

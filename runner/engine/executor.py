@@ -54,7 +54,7 @@ class Executor:
         self._work = work
         self._run = fold(work.plan, records, work.run)
         self._watch = Watch(work.observer, work.cancellation)
-        self._lanes = Lanes(work.lanes, work.driver)
+        self._lanes = work.ahead or Lanes(work.lanes, work.driver)
         self._inbox: SimpleQueue[tuple[str, Future[AttemptEnded]] | None] = SimpleQueue()
         self._flights: dict[str, Flight] = {}
         self._images: dict[ImageRef, Image] = {}

@@ -48,6 +48,10 @@ class Lane:
         """Begin to make the sandbox of the step's first attempt; returns at once."""
         self.parked[step] = self._parker.submit(_make, self._driver, spec)
 
+    def adopt(self, step: str, finish: Callable[[], Sandbox]) -> None:
+        """Park the sandbox of the step's first attempt that is begun already; returns at once."""
+        self.parked[step] = self._parker.submit(finish)
+
     def take(self, spec: SandboxSpec) -> Callable[[], Sandbox]:
         """Return what gives the sandbox of ``spec``: the parked one, or a new one if parking failed."""
         parked = self.parked.pop(spec.step, None)

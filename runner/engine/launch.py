@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runner.engine.ahead import Attempts
 from runner.engine.attempt import Attempt, Task
 from runner.engine.context import environment
 from runner.engine.inputs import Missing, left_by, resolve_inputs
 from runner.engine.lanes import WINDOW
 from runner.errors import SandboxError
-from runner.events import PHASE_COMPENSATE, PHASE_RUN, AttemptEnded
+from runner.events import PHASE_COMPENSATE, AttemptEnded, AttemptStarted
 from runner.sandbox.attempt_folder import place_files
-from runner.sandbox.base import Mount, SandboxSpec
 from runner.workflow.expressions import ExpressionError
 
 if TYPE_CHECKING:
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from runner.engine.lanes import Lane, Lanes
     from runner.engine.ports import Observer, Work
     from runner.engine.run import Run
-    from runner.events import AttemptStarted
-    from runner.planning.plan import ImageRef, PlannedStep
+    from runner.planning.plan import ImageRef
     from runner.sandbox.base import Image
 
-DONE = "/done"
 _SLACK = 60.0  # seconds past an attempt's own deadline before the executor ends it from outside
 
 
@@ -47,6 +45,7 @@ class Launcher:
     def __init__(self, work: Work, run: Run, lanes: Lanes, images: Mapping[ImageRef, Image]) -> None:
         """``images`` may still be empty; it is read when something begins."""
         self._work, self._run, self._lanes, self._images = work, run, lanes, images
+        self._attempts = Attempts(work.run, work.plan, work.folder)
         self._parks = bool(getattr(work.driver, "parks", False))  # a driver without parking need not say so
         self._unparked = list(reversed(work.plan.steps))
 
@@ -72,29 +71,13 @@ class Launcher:
         return Flight(attempt, lane, overdue, start.phase)
 
     def _task(self, start: AttemptStarted, lane: Lane) -> Task:
-        step = self._step(start.step, start.phase)
+        step = self._attempts.step(start)
         env = environment(self._run, step)
         inputs = resolve_inputs(self._run, step, self._work.stores.artifacts)
-        spec = self._spec(start.step, start.attempt, lane, start.phase)
+        spec = self._attempts.spec(start, lane.number, self._images)
         if start.phase == PHASE_COMPENSATE:
             self._lay_out(start.step, spec.directory)
         return Task(step, start.attempt, spec, env, inputs, self._lanes.sandbox(lane, spec))
-
-    def _step(self, name: str, phase: str) -> PlannedStep:
-        step = self._work.plan.steps[name]
-        return step.compensate if phase == PHASE_COMPENSATE and step.compensate else step
-
-    def _spec(self, name: str, attempt: int, lane: Lane, phase: str = PHASE_RUN) -> SandboxSpec:
-        step = self._step(name, phase)
-        folder = f"{self._run.order[name]}-{phase[0]}{attempt}-{lane.number}"
-        directory = self._work.folder / folder
-        mounts = step.mounts
-        if phase == PHASE_COMPENSATE:
-            mounts += (Mount(directory / "done", DONE, ""),)
-        image = self._images[step.image]
-        return SandboxSpec(
-            self._work.run, name, attempt, lane.number, image, mounts, step.limits, directory, phase
-        )
 
     def _lay_out(self, step: str, directory: Path) -> None:
         """Put what the step left where the compensation finds it under ``/done``."""
@@ -117,7 +100,7 @@ class Launcher:
                 if name is None:
                     break
                 parked.add(name)
-                lane.park(name, self._spec(name, 1, lane))
+                lane.park(name, self._attempts.spec(AttemptStarted(name, 1), lane.number, self._images))
 
     def _next_likely(self, parked: set[str], after: str | None) -> str | None:
         waiting, pending, steps = self._unparked, self._run.pending, self._work.plan.steps

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runner.clock import Cancellation, Clock
+    from runner.engine.lanes import Lanes
     from runner.events import Event, Record
     from runner.planning.plan import ImageRef, Plan
     from runner.sandbox.base import Driver, Image
@@ -141,8 +142,9 @@ class Work:
     """All that driving one run takes.
 
     ``folder`` is the run's private scratch folder on the host, emptied at the end; ``lanes`` is how many
-    steps may run at once; ``cancellation`` ends the run but for its ``finally`` steps, ``abandonment`` ends
-    those and compensations too. ``origin`` is the run whose idempotency keys the steps keep.
+    steps may run at once, ``ahead`` those lanes where the first sandbox is already on its way in them;
+    ``cancellation`` ends the run but for its ``finally`` steps, ``abandonment`` ends those and compensations
+    too. ``origin`` is the run whose idempotency keys the steps keep.
     """
 
     run: str
@@ -157,4 +159,5 @@ class Work:
     folder: Path
     lanes: int = 4
     origin: str = ""
+    ahead: Lanes | None = None
     opened: dict[str, SecretPort] = field(default_factory=dict, repr=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,12 +34,14 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 class Snapshots:
     """A folder of snapshots, each named by the SHA-256 (hex) of its manifest; runners may share it.
 
-    ``state`` is the state folder (default: the folder above), which is in no snapshot.
+    ``state`` is the state folder (default: the folder above), which is in no snapshot. ``taken`` maps the
+    sources that were taken through this object to their digests.
     """
 
     folder: Path
     state: Path | None = None
     caps: Caps = field(default_factory=Caps)
+    taken: dict[Path, str] = field(default_factory=dict, compare=False)
 
     def take(self, source: Path, project: Path) -> tuple[str, Path]:
         """Return digest and path of the snapshot of a file or folder inside ``project``.
@@ -50,7 +51,7 @@ class Snapshots:
         """
         try:
             inside = self._inside(source, project)
-            return self._kept(project.resolve(), inside)
+            digest, path = self._kept(project.resolve(), inside)
         except Refused as error:
             raise WorkflowError([Problem(str(source), 0, 0, f"cannot be mounted: {error}")]) from error
         except OSError as error:
@@ -58,6 +59,8 @@ class Snapshots:
                 raise StoreError(f"{self.folder} cannot be written: {error.strerror}") from error
             problem = Problem(str(source), 0, 0, f"cannot be read: {error.strerror or error}")
             raise WorkflowError([problem]) from error
+        self.taken[source] = digest
+        return digest, path
 
     def _inside(self, source: Path, project: Path) -> tuple[str, ...]:
         root, real = project.resolve(), source.resolve(strict=True)
@@ -112,7 +115,7 @@ class Snapshots:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.folder} cannot be made: {error.strerror}") from error
-        copy = Copying(self.folder / f".new-{secrets.token_hex(8)}")
+        copy = Copying(self.folder / f".new-{os.urandom(8).hex()}")
         try:
             digest = _digest(self._walk(copy, project, parts))
             copy.seal()
@@ -130,7 +133,7 @@ class Snapshots:
         return path
 
     def _replaced(self, draft: Path, path: Path) -> None:
-        damaged = self.folder / f".old-{secrets.token_hex(8)}"
+        damaged = self.folder / f".old-{os.urandom(8).hex()}"
         path.rename(damaged)
         draft.rename(path)
         _discard(damaged)

@@ -83,13 +83,13 @@ class Images:
 
     def build(self, name: str) -> Image:
         """Build profile ``name`` anew, and give it to the engine; the newest packages make a new digest."""
-        from runner.sandbox.build import engine_images
+        from runner.sandbox.build import engine_images, engine_transfer
 
         built = self._build(name, find_profile(name, self._folders))
         tree = self._tree(built)
         reference = ""
         if self._engine != "bubblewrap":
-            reference = engine_images.profile_id(built) or engine_images.load(
+            reference = engine_images.profile_id(built) or engine_transfer.load(
                 built, layer_path(self._cache, built)
             )
         return Image(name, built.digest, tree, reference)
@@ -111,8 +111,10 @@ class Images:
         built = built_profile(folder, self._cache) or self._build(name, folder)
         reference = engine_images.profile_id(built)
         if reference is None:
+            from runner.sandbox.build import engine_transfer
+
             self._progress(f"loading sandbox profile {name} into the engine")
-            reference = engine_images.load(built, layer_path(self._cache, built))
+            reference = engine_transfer.load(built, layer_path(self._cache, built))
         return Image(name, built.digest, reference=reference)
 
     def _pulled(self, name: str) -> Image:
@@ -124,8 +126,10 @@ class Images:
 
         found = engine_images.inspect(name)
         if found is None:
+            from runner.sandbox.build import engine_transfer
+
             self._progress(f"pulling {name}")
-            found = engine_images.pull(name)
+            found = engine_transfer.pull(name)
         return Image(name, str(found["Id"]), reference=str(found["Id"]))
 
     def _unpacked_profile(self, name: str) -> Image:
@@ -155,7 +159,7 @@ class Images:
         return profile_rootfs(self._cache, built)
 
     def _unpacked_reference(self, name: str) -> Image:
-        from runner.sandbox.build import engine_images, oci
+        from runner.sandbox.build import engine_images, engine_transfer, oci
         from runner.sandbox.build.builder import rootfs
 
         if name.startswith("oci:"):
@@ -164,7 +168,7 @@ class Images:
             tree = rootfs(self._cache, digest, lambda target: oci.unpack_layout(layout, layers, target))
             return Image(name, digest, tree)
         try:
-            found = engine_images.inspect(name) or engine_images.pull(name)
+            found = engine_images.inspect(name) or engine_transfer.pull(name)
         except EngineUnavailable as error:
             cure = "start a Docker Engine, or name an OCI layout: oci:FOLDER"
             raise ImageMissing(
@@ -175,7 +179,7 @@ class Images:
 
 
 def _export(identity: str, target: Path) -> None:
-    from runner.sandbox.build.engine_images import exported
+    from runner.sandbox.build.engine_transfer import exported
     from runner.sandbox.build.unpack import unpack
 
     with exported(identity) as stream:

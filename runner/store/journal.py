@@ -93,8 +93,10 @@ class Journal:
     ) -> None:
         self.close()
 
-    def create_run(self, run: str, plan_json: str, event: RunCreated, carried: Sequence[Event] = ()) -> None:
-        """Record a new run with its first events; raises ``StoreError`` when the id is taken."""
+    def create_run(
+        self, run: str, plan_json: str, event: RunCreated, carried: Sequence[Event] = ()
+    ) -> Ownership:
+        """Record a new run, ours, with its first events; raises ``StoreError`` when the id is taken."""
         row = (run, event.workflow, event.mode, event.engine, event.definition, event.plan, _QUEUED)
         with self._lock, self._database.transaction() as database:
             if database.execute("SELECT 1 FROM runs WHERE run = ?", (run,)).fetchone():
@@ -104,7 +106,9 @@ class Journal:
                 " fence, owner, plan) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)",
                 (*row, self._clock.now(), self._owner, plan_json),
             )
-            self._insert(database, Ownership(run, self._owner, 0), [event, *carried])
+            ownership = Ownership(run, self._owner, 0)
+            self._insert(database, ownership, [event, *carried])
+        return ownership
 
     def open_run(self, run: str) -> Ownership:
         """Take a run over: whoever held it before can no longer append."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from runner.errors import Problem, WorkflowError
+from runner.workflow.file import Unreadable, content_of, project_of
 from runner.workflow.lint import lint
 from runner.workflow.lint.source import Source
 from runner.workflow.model import Workflow
@@ -19,26 +20,32 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-LARGEST = 1 << 20
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufffe\uffff]")
 _STRUCTURE = frozenset({"steps", "finally", "out", "inputs", "data", "secrets", "strategy", "in", "needs"})
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedWorkflow:
-    """A workflow without errors; ``positions`` maps a path of keys to its line and column."""
+    """A workflow without errors; ``positions`` maps a path of keys to its line and column.
+
+    ``sha256`` (hex) is of the bytes that the model was made of.
+    """
 
     model: Workflow
     path: Path
     project: Path
     warnings: tuple[Problem, ...]
     positions: Mapping[tuple[str | int, ...], tuple[int, int]]
+    sha256: str
 
 
 def load(path: Path) -> LoadedWorkflow:
     """Return the workflow of a file; raises ``WorkflowError`` with every problem found."""
     try:
-        document = read(_text(path))
+        raw = content_of(path)
+        document = read(_decoded(raw))
+    except Unreadable as error:
+        raise WorkflowError([Problem(str(path), *error.place, error.message)]) from None
     except Refused as refused:
         raise WorkflowError([_problem(path, refused.finding)]) from None
     findings = list(document.findings)
@@ -50,31 +57,8 @@ def load(path: Path) -> LoadedWorkflow:
     if any(each.severity == "error" for each in problems):
         raise WorkflowError(problems)
     assert model is not None  # noqa: S101 - without a model there is a finding
-    return LoadedWorkflow(model, path, project, tuple(sorted(problems)), document.values)
-
-
-def project_of(path: Path) -> Path:
-    """Return the nearest folder above a file with a ``runner.yaml`` or ``.git``, else the file's own."""
-    folder = path.absolute().parent.resolve()
-    for each in (folder, *folder.parents):
-        if (each / "runner.yaml").exists() or (each / ".git").exists():
-            return each
-    return folder
-
-
-def _text(path: Path) -> str:
-    try:
-        state = path.stat()
-        if not stat.S_ISREG(state.st_mode):
-            raise Refused(Finding((0, 0), "this is not a file"))
-        if state.st_size > LARGEST:
-            raise Refused(Finding((1, 1), f"the file has {state.st_size} bytes, more than 1 MiB"))
-        with path.open("rb") as file:
-            raw = file.read(LARGEST + 1)
-    except (OSError, ValueError) as error:
-        words = getattr(error, "strerror", None) or str(error)
-        raise Refused(Finding((0, 0), f"the file cannot be read: {words}")) from None
-    return _decoded(raw)
+    digest = hashlib.sha256(raw).hexdigest()
+    return LoadedWorkflow(model, path, project, tuple(sorted(problems)), document.values, digest)
 
 
 def _decoded(raw: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -139,7 +140,7 @@ class Killed:
         keys = {line.split()[0]: line.split()[2] for line in lines}
         assert all(line.split()[2] == keys[line.split()[0]] for line in lines), "a key changed"
         money = [line.split()[1] for line in lines if line.startswith("load ")]
-        pairs = zip(money, money[1:], strict=False)
+        pairs = itertools.pairwise(money)
         assert ("do", "do") not in list(pairs), f"the money moved twice: {money}"
         assert money[-1] == ("do" if self.fail == "no" else "undo"), money
         told = [line for line in lines if line.startswith("notify ")]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.app import App, Watching
 from runner.clock import Cancellation
-from runner.plans import plan_file
+from runner.plans import plan_to_run
 from runner.runs import Runs
 from runner.sandbox.base import Mount
 from runner.settings import Settings
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
         Capabilities,
         Chunk,
         Collection,
-        Driver,
         Exit,
         Message,
         Sandbox,
@@ -66,8 +65,8 @@ class CountedJournal(Journal):
         super().__init__(*arguments)
         self._points = points
 
-    def create_run(self, *arguments: Any) -> None:
-        self._points.around(lambda: Journal.create_run(self, *arguments))
+    def create_run(self, *arguments: Any) -> Any:
+        return self._points.around(lambda: Journal.create_run(self, *arguments))
 
     def open_run(self, run: str) -> Any:
         return self._points.around(lambda: Journal.open_run(self, run))
@@ -104,18 +103,27 @@ class CountedSandbox:
 class CountedDriver:
     """An engine, with two points around every call and the pipe bound into every sandbox."""
 
-    def __init__(self, points: Points, driver: Driver, effects: Path) -> None:
+    def __init__(self, points: Points, driver: Any, effects: Path) -> None:
         self._points, self._driver, self._effects = points, driver, effects
         self.name = driver.name
         self.parks = getattr(driver, "parks", False)
+        if hasattr(driver, "begin"):
+            self.begin = self._begin
 
     def check(self) -> Capabilities:
         return self._points.around(self._driver.check)
 
     def create(self, spec: SandboxSpec) -> CountedSandbox:
-        pipe = Mount(self._effects, "/effects", "")
-        spec = replace(spec, mounts=(*spec.mounts, pipe))
-        return CountedSandbox(self._points, self._points.around(lambda: self._driver.create(spec)))
+        return CountedSandbox(
+            self._points, self._points.around(lambda: self._driver.create(self._piped(spec)))
+        )
+
+    def _begin(self, spec: SandboxSpec) -> Callable[[], CountedSandbox]:
+        finish = self._points.around(lambda: self._driver.begin(self._piped(spec)))
+        return lambda: CountedSandbox(self._points, self._points.around(finish))
+
+    def _piped(self, spec: SandboxSpec) -> SandboxSpec:
+        return replace(spec, mounts=(*spec.mounts, Mount(self._effects, "/effects", "")))
 
     def reap(self, is_live: Callable[[str], bool]) -> tuple[str, ...]:
         return self._points.around(lambda: self._driver.reap(is_live))
@@ -156,7 +164,7 @@ def main(deadly: str, effects: str, act: str, *rest: str) -> int:
         engine, file, *given = rest
         inputs = dict(pair.split("=", 1) for pair in given)
         settings = Settings.from_environment(os.environ)
-        _, plan = plan_file(settings, Path(file), "staging", inputs, to_run=True)
+        plan = plan_to_run(settings, Path(file), "staging", inputs)
         _, code = runs.start(plan, engine, watching)
     else:
         _, code = runs.resume(rest[0], watching)

@@ -16,7 +16,7 @@ from runner.sandbox.docker.stream import Wire
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from runner.sandbox.docker.api import PendingExit
+    from runner.sandbox.docker.api import PendingExit, Question
 
 MIB = 1024 * 1024
 LIMITS = Limits(memory=MIB, cpus=1.0, pids=8, files=64, tmp=MIB, shm=MIB, work=MIB, output=300 * MIB, log=MIB)
@@ -29,6 +29,13 @@ class Silent:
         return None if seconds else 0
 
     def close(self) -> None:
+        pass
+
+
+class Settled:
+    """A start that was answered."""
+
+    def settle(self) -> None:
         pass
 
 
@@ -49,7 +56,7 @@ def test_nothing_is_taken_from_a_sandbox_that_may_still_live(tmp_path: Path) -> 
     (folder.out / "result").write_text("not yet final")
     near, far = socket.socketpair()
     far.close()
-    running = Running("c", Wire(near, b""), cast("PendingExit", Silent()))
+    running = Running("c", Wire(near, b""), cast("PendingExit", Silent()), cast("Question", Settled()))
     sandbox = DockerSandbox(spec, Vague("/nowhere"), running, folder, Removals())
     assert sandbox.wait().reason == "infra"
     found = sandbox.collect(["result"])

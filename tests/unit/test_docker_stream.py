@@ -123,3 +123,35 @@ def test_an_engine_that_hangs_is_given_up(tmp_path: object) -> None:
         server.listen()
         with pytest.raises(EngineUnavailable, match="in time"):
             EngineApi(f"{tmp_path}/s.sock", timeout=0.1).ask("GET", "/info")
+
+
+@pytest.mark.parametrize(("said", "first"), [(b"\x01", True), (b"\x02", False), (b"", False)])
+def test_only_what_pid_1_writes_counts_as_its_word(said: bytes, *, first: bool) -> None:
+    near, far = socket.socketpair()
+    other, silent = socket.socketpair()
+    with near, far, other, silent:
+        far.sendall(said)
+        far.shutdown(socket.SHUT_WR)
+        assert Wire(near, b"").speaks_before(other.fileno(), 5) is first
+
+
+def test_the_engines_refusal_comes_first_when_pid_1_is_silent() -> None:
+    near, far = socket.socketpair()
+    other, engine = socket.socketpair()
+    with near, far, other, engine:
+        engine.sendall(b"HTTP/1.0 500 no")
+        assert not Wire(near, b"").speaks_before(other.fileno(), 5)
+
+
+def test_an_answer_that_was_cut_off_is_no_answer(tmp_path: object) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{tmp_path}/s.sock")
+        server.listen()
+        question = EngineApi(f"{tmp_path}/s.sock").begin("GET", "/info")
+        peer, _ = server.accept()
+        with peer:
+            peer.recv(4096)
+            peer.sendall(b'HTTP/1.0 200 OK\r\n\r\n{"Runtimes": {')
+        with pytest.raises(EngineUnavailable, match="broke off"):
+            question.answer()
+        question.settle()

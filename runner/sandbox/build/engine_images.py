@@ -1,87 +1,29 @@
-"""The few requests about images that Runner makes to a Docker Engine, over its socket.
-
-Docker Engine API v1.41. Raises ``EngineUnavailable`` when nothing answers.
-"""
+"""Looking at the images of a Docker Engine. Raises ``EngineUnavailable`` when nothing answers."""
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
-import socket
-import tempfile
-import urllib.parse
-from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from runner.errors import EngineUnavailable, ImageMissing, SandboxError
-from runner.sandbox.build.archive import write_archive
+from runner.errors import SandboxError
+from runner.sandbox.docker.api import EngineApi, engine_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from runner.sandbox.build.record import BuiltProfile
 
-_API = "/v1.41"
-_ANSWER_SECONDS = 30.0
-_LOAD_SECONDS = 600.0
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket at ``path``."""
-
-    def __init__(self, path: str, seconds: float) -> None:
-        super().__init__("localhost", timeout=seconds)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-def _connection(seconds: float) -> http.client.HTTPConnection:
-    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    kind, _, address = host.partition("://")
-    if kind == "unix":
-        return _UnixConnection(address, seconds)
-    if kind == "tcp":
-        name, _, port = address.partition(":")
-        return http.client.HTTPConnection(name, int(port or 2375), timeout=seconds)
-    raise EngineUnavailable(f"DOCKER_HOST={host} is not understood", cure="use unix:// or tcp://")
-
-
-@contextmanager
-def _request(
-    method: str, path: str, body: IO[bytes] | bytes | None = None, *, kind: str = "application/json"
-) -> Iterator[http.client.HTTPResponse]:
-    connection = _connection(_ANSWER_SECONDS if body is None else _LOAD_SECONDS)
-    headers = {"Content-Type": kind}
-    if body is not None and not isinstance(body, bytes):
-        headers["Content-Length"] = str(body.seek(0, os.SEEK_END))
-        body.seek(0)
-    try:
-        connection.request(method, _API + path, body, headers)
-        yield connection.getresponse()
-    except (OSError, http.client.HTTPException) as error:
-        raise EngineUnavailable(
-            f"the Docker Engine does not answer: {error}", cure="runner doctor"
-        ) from error
-    finally:
-        connection.close()
+_OK = 200
+_NOT_FOUND = 404
 
 
 def inspect(reference: str) -> dict[str, Any] | None:
     """Return what the engine says about an image, or None when it has none of that name or ID."""
-    with _request("GET", f"/images/{urllib.parse.quote(reference, safe=':@/')}/json") as answer:
-        data = answer.read()
-        if answer.status == http.HTTPStatus.NOT_FOUND:
-            return None
-        if answer.status != http.HTTPStatus.OK:
-            raise SandboxError(f"the Docker Engine cannot show image {reference}: {_words(data)}")
-    found: dict[str, Any] = json.loads(data)
+    answer = EngineApi(engine_address(os.environ)).ask("GET", f"/images/{quote(reference, safe=':@/')}/json")
+    if answer.status == _NOT_FOUND:
+        return None
+    if answer.status != _OK:
+        raise SandboxError(f"the Docker Engine cannot show image {reference}: {answer.message}")
+    found: dict[str, Any] = answer.body
     return found
 
 
@@ -92,64 +34,3 @@ def profile_id(built: BuiltProfile) -> str | None:
         if found and found.get("RootFS", {}).get("Layers") == [f"sha256:{built.layer}"]:
             return str(found["Id"])
     return None
-
-
-def load(built: BuiltProfile, layer: Path) -> str:
-    """Load a built profile into the engine and return its ID there."""
-    with tempfile.TemporaryFile(dir=layer.parent) as archive:
-        write_archive(built, layer, archive)
-        with _request("POST", "/images/load?quiet=1", archive, kind="application/x-tar") as answer:
-            data = answer.read()
-    found = profile_id(built)
-    if found is None:
-        raise SandboxError(f"the Docker Engine did not load sandbox profile {built.name}: {_words(data)}")
-    return found
-
-
-def pull(reference: str) -> dict[str, Any]:
-    """Pull ``reference`` with the user's registry logins; raises ``ImageMissing`` when it cannot be had."""
-    import docker
-
-    cure = f"check the name and your network, or load it yourself: docker load, docker pull {reference}"
-    try:
-        client = docker.from_env(timeout=int(_LOAD_SECONDS))
-        try:
-            client.images.pull(reference)
-        finally:
-            client.close()
-    except docker.errors.DockerException as error:
-        reason = str(getattr(error, "explanation", None) or error)
-        raise ImageMissing(
-            f"image {reference} is not here and cannot be pulled: {reason}", cure=cure
-        ) from error
-    found = inspect(reference)
-    if found is None:
-        raise ImageMissing(f"image {reference} is not here after a pull", cure=cure)
-    return found
-
-
-@contextmanager
-def exported(image: str) -> Iterator[IO[bytes]]:
-    """Yield the flattened file system of ``image`` as a tar stream; the container that lent it is removed."""
-    body = json.dumps({"Image": image, "Cmd": ["/"], "Labels": {"runner.export": "1"}}).encode()
-    with _request("POST", "/containers/create", body) as answer:
-        data = answer.read()
-    container = json.loads(data).get("Id") if data else None
-    if container is None:
-        raise SandboxError(f"the Docker Engine cannot open image {image}: {_words(data)}")
-    try:
-        with _request("GET", f"/containers/{container}/export") as answer:
-            yield answer
-    finally:
-        with (
-            suppress(EngineUnavailable),
-            _request("DELETE", f"/containers/{container}?force=1&v=1") as answer,
-        ):
-            answer.read()
-
-
-def _words(data: bytes) -> str:
-    try:
-        return str(json.loads(data)["message"])
-    except (ValueError, KeyError, TypeError):
-        return data[-300:].decode(errors="replace").strip()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 def architecture() -> str:
     """Return this machine's architecture as Docker and Debian call it."""
-    return _ARCHITECTURES.get(platform.machine(), platform.machine())
+    return _ARCHITECTURES.get(os.uname().machine, os.uname().machine)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,14 @@ from runner.sandbox.docker.stream import Wire
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runner.sandbox.docker.api import EngineApi, PendingExit
+    from runner.sandbox.docker.api import EngineApi, PendingExit, Question
 
 _ERROR = 400
 _NOT_FOUND = 404
 _CONFLICT = 409
 _PATIENCE = 15.0
 _PAUSE = 0.05
+_START = 30.0
 _REMOVERS = 4
 
 
@@ -28,12 +29,13 @@ _REMOVERS = 4
 class Running:
     """A started container: its id, its byte stream, and the engine's promise to tell its exit.
 
-    ``guarded``: its kernel lets no step kill PID 1; gVisor's does.
+    ``guarded``: its kernel lets no step kill PID 1; gVisor's does. ``start`` may be unanswered as yet.
     """
 
     container: str
     wire: Wire
     exit: PendingExit
+    start: Question
     guarded: bool = True
 
 
@@ -51,21 +53,46 @@ def create_container(api: EngineApi, name: str, request: dict[str, Any]) -> str:
         time.sleep(_PAUSE)
 
 
-def start_container(api: EngineApi, container: str) -> Running:
-    """Attach to a created container, ask for its exit, and start it; on failure nothing of it is left."""
+def begin_container(api: EngineApi, container: str) -> Running:
+    """Attach to a created container, ask for its exit, and for its start; on failure nothing is left."""
     with ExitStack() as undo:
         undo.callback(api.remove, container)
         wire = Wire(*api.attach(container))
         undo.callback(wire.close)
         promise = api.pending_exit(container)
         undo.callback(promise.close)
-        api.need("POST", f"/containers/{container}/start", "start a container")
+        start = api.begin("POST", f"/containers/{container}/start")
         undo.pop_all()
-    return Running(container, wire, promise)
+    return Running(container, wire, promise, start)
 
 
-def remove_container(api: EngineApi, container: str) -> None:
-    """Remove, and return when the container is gone; raises ``SandboxError`` when it stays."""
+def await_start(api: EngineApi, running: Running) -> None:
+    """Return when PID 1 is there, which it says before the engine does; on failure nothing is left."""
+    with ExitStack() as undo:
+        undo.callback(remove_container, api, running.container, running.start)
+        undo.callback(running.wire.close)
+        undo.callback(running.exit.close)
+        if not running.wire.speaks_before(running.start.fileno(), _START):
+            answer = running.start.answer()
+            if answer.status >= _ERROR:
+                raise translate.refused(answer.status, answer.message, "start a container")
+        undo.pop_all()
+
+
+def start_container(api: EngineApi, container: str) -> Running:
+    """Start a created container and wait for it."""
+    running = begin_container(api, container)
+    await_start(api, running)
+    return running
+
+
+def remove_container(api: EngineApi, container: str, start: Question | None = None) -> None:
+    """Remove, once its ``start`` is answered, and return when the container is gone.
+
+    Raises ``SandboxError`` when it stays.
+    """
+    if start:
+        start.settle()
     until = time.monotonic() + _PATIENCE
     while True:
         answer = api.remove(container)

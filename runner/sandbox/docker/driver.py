@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,8 @@ from runner.sandbox.docker.api import EngineApi, engine_address
 from runner.sandbox.docker.container import (
     Removals,
     Running,
+    await_start,
+    begin_container,
     create_container,
     remove_container,
     start_container,
@@ -30,14 +33,14 @@ from runner.sandbox.docker.request import (
     holder_name,
     holder_request,
 )
-from runner.sandbox.docker.sandbox import DockerSandbox
 from runner.sandbox.init.binary import path_for
 from runner.sandbox.seccomp import docker_profile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from runner.sandbox.base import SandboxSpec
+    from runner.sandbox.docker.sandbox import DockerSandbox
 
 _ROOTS_STEP = 10001
 _LIMITS = (
@@ -80,34 +83,50 @@ class DockerDriver:
 
     def check(self) -> Capabilities:
         """Return the engine's version and gaps; raises ``EngineUnavailable``."""
-        info = self._api.need("GET", "/info", "describe itself")
-        runtimes = list(info.get("Runtimes") or {})
+        runtimes = list(self._info.get("Runtimes") or {})
         if self._runtime not in runtimes:
             raise translate.missing_runtime(self._runtime, runtimes)
-        return Capabilities(self.name, str(info.get("ServerVersion", "")), _gaps(info))
+        return Capabilities(self.name, str(self._info.get("ServerVersion", "")), _gaps(self._info))
 
-    def engine_arch(self) -> str:
-        """Return the engine's machine, as ``amd64`` or ``arm64``."""
-        return str(self._api.need("GET", "/version", "say its version")["Arch"])
+    @cached_property
+    def _info(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._api.need("GET", "/info", "describe itself")
+        return found
 
     def create(self, spec: SandboxSpec) -> DockerSandbox:
-        """Create and start a container whose PID 1 waits; returns before it is ready."""
+        """Create and start a container; returns when its PID 1 waits, or when the engine says so."""
+        return self.begin(spec)()
+
+    def begin(self, spec: SandboxSpec) -> Callable[[], DockerSandbox]:
+        """Create a container and ask for its start; return what waits for that, to be called once."""
         setting = self._setting()
         volumes = self._image_volumes(spec.image.reference or spec.image.digest)
         network = self._network(spec, setting)
         folder = AttemptFolder(spec.directory, spec.limits, setting.uid, setting.gid)
         folder.prepare()
-        try:
+        with self._undoing(spec, folder, network):
             request = container_request(spec, setting, network, volumes)
             container = create_container(self._api, container_name(self._state, spec), request)
-            running = start_container(self._api, container)
-            running = replace(running, guarded=self._runtime == "runc")
+            running = replace(begin_container(self._api, container), guarded=self._runtime == "runc")
+
+        def wait() -> DockerSandbox:
+            from runner.sandbox.docker.sandbox import DockerSandbox  # loads while the engine starts it
+
+            with self._undoing(spec, folder, network):
+                await_start(self._api, running)
+            return DockerSandbox(spec, self._api, running, folder, self._removals)
+
+        return wait
+
+    @contextmanager
+    def _undoing(self, spec: SandboxSpec, folder: AttemptFolder, network: str) -> Iterator[None]:
+        try:
+            yield
         except SandboxError:
             folder.release()
             if network != "none":
                 self._forget_lost_holder(spec)
             raise
-        return DockerSandbox(spec, self._api, running, folder, self._removals)
 
     def reap(self, is_live: Callable[[str], bool]) -> tuple[str, ...]:
         """Remove containers of our state folder whose run nobody drives; return their names."""
@@ -137,7 +156,7 @@ class DockerDriver:
                     runtime=self._runtime,
                     uid=_ROOTS_STEP if root else os.geteuid(),
                     gid=_ROOTS_STEP if root else os.getegid(),
-                    init=path_for(self.engine_arch()),
+                    init=path_for(str(self._info["Architecture"])),
                     seccomp=docker_profile(),
                 )
             return self._known_setting
@@ -182,7 +201,7 @@ class DockerDriver:
     def _drop(self, holder: Running) -> None:
         holder.wire.close()
         holder.exit.close()
-        self._removals.submit(lambda: remove_container(self._api, holder.container))
+        self._removals.submit(lambda: remove_container(self._api, holder.container, holder.start))
 
 
 def _gaps(info: dict[str, Any]) -> tuple[Gap, ...]:

@@ -141,7 +141,7 @@ class DockerSandbox:
         self._removals.submit(lambda: self._remove(was_dead=was_dead))
 
     def _remove(self, *, was_dead: bool) -> None:
-        remove_container(self._api, self._running.container)
+        remove_container(self._api, self._running.container, self._running.start)
         if not was_dead:
             self._folder.release()
 

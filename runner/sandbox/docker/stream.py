@@ -7,12 +7,14 @@ https://docs.docker.com/reference/api/engine/version/v1.41/#operation/ContainerA
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 
 from runner.sandbox.wire import FrameReader
 
 _HEADER = 8
+_STDOUT = b"\x01"
 _RECEIVE = 256 * 1024
 _SENDING = 30.0
 
@@ -84,6 +86,16 @@ class Wire:
             return None
         frames = self._frames.feed(self._demultiplexer.feed(data))
         return [(kind, bytes(payload)) for kind, payload in frames]
+
+    def speaks_before(self, other: int, seconds: float) -> bool:
+        """Whether PID 1 says something before the descriptor ``other`` does, in ``seconds`` at most."""
+        poll = select.poll()
+        poll.register(self._stream, select.POLLIN)
+        poll.register(other, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poll.poll(seconds * 1000)}
+        if self._stream.fileno() not in ready:
+            return False
+        return self._stream.recv(1, socket.MSG_PEEK) == _STDOUT
 
     @property
     def complaint(self) -> str:

@@ -1,0 +1,69 @@
+"""The run's first sandbox, asked for while the rest of the engine still loads: it takes longest to come."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from runner.engine.lanes import Lanes
+from runner.errors import SandboxError
+from runner.events import PHASE_COMPENSATE, AttemptStarted
+from runner.sandbox.base import Mount, SandboxSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from runner.planning.plan import ImageRef, Plan, PlannedStep
+    from runner.sandbox.base import Driver, Image
+
+
+class Attempts:
+    """The attempts of the run ``run``, each with a folder of its own in ``folder``."""
+
+    def __init__(self, run: str, plan: Plan, folder: Path) -> None:
+        """Make nothing yet."""
+        self.run, self.plan, self.folder = run, plan, folder
+        self._order = {name: place for place, name in enumerate(plan.steps)}
+
+    def step(self, start: AttemptStarted) -> PlannedStep:
+        """Return what the attempt runs: the step, or its compensation."""
+        step = self.plan.steps[start.step]
+        return step.compensate if start.phase == PHASE_COMPENSATE and step.compensate else step
+
+    def spec(self, start: AttemptStarted, lane: int, images: Mapping[ImageRef, Image]) -> SandboxSpec:
+        """Return the sandbox of one attempt; a compensation finds under ``/done`` what its step left."""
+        step, phase = self.step(start), start.phase
+        directory = self.folder / f"{self._order[start.step]}-{phase[0]}{start.attempt}-{lane}"
+        left = (Mount(directory / "done", "/done", ""),) if phase == PHASE_COMPENSATE else ()
+        mounts, image = (*step.mounts, *left), images[step.image]
+        return SandboxSpec(
+            self.run, start.step, start.attempt, lane, image, mounts, step.limits, directory, phase
+        )
+
+    @property
+    def first(self) -> str | None:
+        """The step that will begin first, if that is sure before anything is decided."""
+        sure = (
+            name
+            for name, step in self.plan.steps.items()
+            if not (step.needs or step.condition or step.shadowed or step.final or step.breaker)
+        )
+        return None if self.plan.turns else next(sure, None)
+
+
+def lanes_ahead(attempts: Attempts, driver: Driver, images: Mapping[ImageRef, Image], count: int) -> Lanes:
+    """Return ``count`` lanes, with the first sandbox on its way where the driver takes long to make one.
+
+    The run must stand in the journal: a sandbox that a crash leaves behind is found by it. Whoever asked
+    closes the lanes.
+    """
+    lanes = Lanes(count, driver)
+    name = attempts.first
+    begin = getattr(driver, "begin", None)  # a driver whose sandboxes come at once has no such thing
+    if name is not None and begin is not None:
+        lane = lanes.all[0]
+        spec = attempts.spec(AttemptStarted(name, 1), lane.number, images)
+        with suppress(SandboxError):  # the attempt itself will meet it, and say so
+            lane.adopt(name, begin(spec))
+    return lanes
