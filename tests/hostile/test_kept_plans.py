@@ -28,6 +28,7 @@ defaults: {mounts: ["./scripts:/app"]}
 steps:
   greet:
     run: [echo, hello]
+    breaker: hub
     env: {WHO: "${{ inputs.who }}"}
 """
 
@@ -50,7 +51,7 @@ class Place:
         return path
 
     def plan(self, **given: str) -> Plan:
-        return plan_to_run(self.settings, self.file, "staging", given)[1]
+        return plan_to_run(self.settings, self.file, "staging", given)
 
     def anew(self, **given: str) -> Plan:
         return plan_file(self.settings, self.file, "staging", given)[1]
@@ -64,6 +65,7 @@ def place(tmp_path: Path) -> Place:
     (tmp_path / "project" / "scripts").mkdir(parents=True)
     (tmp_path / "project" / "scripts" / "a.py").write_text("print(1)\n")
     (tmp_path / "project" / "runbook.md").write_text("Call somebody.\n")
+    (tmp_path / "project" / "runner.yaml").write_text("breakers: {hub: {failures: 3}}\n")
     policy = tmp_path / "policy.yaml"
     made = Place(
         tmp_path, Settings(tmp_path / "home", tmp_path / "cache" / "runner", tmp_path / "config", policy)
@@ -100,6 +102,10 @@ def _policy(place: Place) -> None:
     place.settings.policy.write_text("max_parallel: 2\n")
 
 
+def _breaker(place: Place) -> None:
+    (place.folder / "project" / "runner.yaml").write_text("breakers: {hub: {failures: 2}}\n")
+
+
 def _recipe(place: Place) -> None:
     profile = place.folder / "project" / "sandboxes" / "minimal"
     profile.mkdir(parents=True)
@@ -110,7 +116,7 @@ def _runbook(place: Place) -> None:
     (place.folder / "project" / "runbook.md").unlink()
 
 
-@pytest.mark.parametrize("change", [_edit, _edit_mount, _swap_mount, _policy, _recipe, _runbook])
+@pytest.mark.parametrize("change", [_edit, _edit_mount, _swap_mount, _policy, _breaker, _recipe, _runbook])
 def test_whatever_a_plan_is_made_of_changes_it_is_planned_anew(place: Place, change: object) -> None:
     before = place.plan()
     assert callable(change)
@@ -127,9 +133,10 @@ def test_another_input_is_another_plan(place: Place) -> None:
 
 
 def test_a_project_that_grows_around_the_file_is_seen(place: Place) -> None:
+    runner_yaml = place.folder / "project" / "runner.yaml"
     place.plan()
-    (place.folder / ".git").mkdir()
-    assert plan_to_run(place.settings, place.file, "staging", {})[0] == place.folder
+    runner_yaml.rename(place.folder / "runner.yaml")
+    assert place.plan().project == str(place.folder)
 
 
 def test_a_mount_that_now_leads_outside_is_refused_though_its_plan_was_kept(place: Place) -> None:
