@@ -15,8 +15,9 @@ LINES = [
     line.partition("#")[0].strip()
     for block in BLOCKS
     for line in block.splitlines()
-    if line.startswith("runner ") and "secrets" not in line
+    if line.startswith("runner ") and "secrets" not in line and " RUN" not in line
 ]
+GUIDE = (CHECKOUT / "docs" / "failsafes.md").read_text()
 
 
 @pytest.fixture
@@ -34,6 +35,17 @@ def test_the_readme_has_its_commands() -> None:
 def test_a_command_of_the_readme_works(line: str, prepared: Command) -> None:
     done = prepared(*shlex.split(line)[1:])
     assert done.code == 0, done.err
+
+
+def test_the_guide_to_failures_is_true_of_its_own_example(runner: Command) -> None:
+    blocks = re.findall(r"```(?:yaml)?\n(.*?)```", GUIDE, re.DOTALL)
+    runner.workflow(blocks[0], "transfer.yaml")
+    lines = [line.partition("#")[0].strip() for line in blocks[1].splitlines()]
+    run, show, rollback = (runner(*shlex.split(line)[1:]) for line in lines)
+    assert (run.code, show.code, rollback.code) == (0, 0, 0)
+    assert "can be undone until" in show.out
+    assert "undoing loaded" in rollback.out
+    assert "rolled-back" in rollback.out
 
 
 def test_the_secrets_of_the_readme_are_set_and_bound(runner: Command) -> None:
