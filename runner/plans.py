@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import RunnerError, UsageError
+from runner.errors import RunnerError, UsageError, WorkflowError
 from runner.planning.kept import Grounds, KeptPlans, key_of, look
 from runner.sandbox.build.profile import find_profile, recipe_digest
 from runner.sandbox.shipped import shipped_folder
@@ -135,7 +135,11 @@ def plan_command(settings: Settings, step: dict[str, Any], files: Sequence[Path]
         data = {"name": "command", "secrets": names_of_secrets, "steps": {"command": step}}
         path.write_text(json.dumps(data))
         request = _Request(settings, "staging", {})
-        plan = _planned(request, load(path))
+        try:
+            plan = _planned(request, load(path))
+        except WorkflowError as error:  # what the file is called says nothing to who typed a command
+            told = [f"{each.message}{f' ({each.hint})' if each.hint else ''}" for each in error.problems]
+            raise UsageError("; ".join(told)) from error
     taken = {file.name: request.snapshots.take(file, file.resolve().parent) for file in files}
     inputs = tuple(Input(name, "", str(source)) for name, (_, source) in taken.items())
     planned = dataclasses.replace(plan.steps["command"], inputs=inputs)

@@ -186,11 +186,11 @@ class Runs:
         return run_object(ended), exit_code(ended)
 
     def _refuse_held(self, plan: Plan, hold_after: int) -> None:
+        if not hold_after:
+            return
         from runner.admission import breakers
         from runner.failsafe.breaker import CLOSED
 
-        if not hold_after:
-            return
         name = breakers.WORKFLOW + plan.workflow
         with self._app.journal() as journal, journal.tables() as tables:
             kept = breakers.read(tables, name)

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import UsageError
-from runner.units import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +31,7 @@ PARALLEL = 4
 ROLLBACK_WINDOW = 30 * 86400.0
 _MOST_PARALLEL = 256
 _MOST_FAILURES = 1000
-_BREAKER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_BREAKER = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"
 _LARGEST_FILE = 1 << 20
 
 
@@ -201,7 +200,7 @@ def _checked(path: Path, data: object) -> dict[str, Any]:
 def _declared(path: Path, data: object) -> dict[str, BreakerRule]:
     found = {}
     for name, given in (data if isinstance(data, dict) else {"": data}).items():
-        if not isinstance(name, str) or not _BREAKER.fullmatch(name):
+        if not isinstance(name, str) or not re.fullmatch(_BREAKER, name):
             raise UsageError(f"{path}: breakers is a mapping of names such as warehouse, each with its rule")
         rule = _mapping(path, given, ("failures", "reset", "on_open"))
         if rule.get("on_open", "fail") not in {"fail", "wait"}:
@@ -220,6 +219,8 @@ def _number(path: Path, data: dict[str, Any], key: str, least: int, most: int) -
 
 
 def _duration(path: Path, key: str, value: object) -> float:
+    from runner.units import parse_duration
+
     try:
         return parse_duration(value)
     except ValueError as error:

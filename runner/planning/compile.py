@@ -5,11 +5,10 @@ Pure, but for the snapshots that it has taken. Linear in steps, legs and needs.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import Problem, WorkflowError
+from runner.errors import Problem, UsageError, WorkflowError
 from runner.planning.digests import definition_digest, plan_digest
 from runner.planning.fill import Known
 from runner.planning.inherit import (
@@ -27,6 +26,7 @@ from runner.planning.inherit import (
 from runner.planning.matrix import Leg, legs_of
 from runner.planning.modes import STAGING, Substitute, rehearse
 from runner.planning.needs import Table, Wiring
+from runner.planning.order import in_order
 from runner.planning.plan import ImageRef, Plan, PlannedStep, Turns
 from runner.sandbox.base import Mount
 from runner.workflow.expressions import ExpressionError
@@ -84,8 +84,8 @@ def make_plan(loaded: LoadedWorkflow, request: PlanRequest, snapshots: Snapshots
     planner = _Planner(loaded, request, sources)
     steps = in_order(planner.steps(), str(loaded.path))
     substitutes = planner.substitutes()
-    images = tuple({_image(step.image, request.recipe) for step in steps.values()})
     breakers = {rule.name: [rule.failures, rule.reset, rule.waits] for rule in planner.breakers}
+    images = tuple(planner.images.values())
     definition = definition_digest(model, sources.digests, images, (request.policy, breakers))
     plan = Plan(
         workflow=model.name,
@@ -114,16 +114,13 @@ def _warning(problem: Problem) -> str:
     return f"{problem.file}:{problem.line}: {problem.message}{hint}"
 
 
-def _image(ref: ImageRef, recipe: Callable[[str], str]) -> str:
-    return f"profile:{ref.name}@{recipe(ref.name)}" if ref.kind == "profile" else f"reference:{ref.name}"
-
-
 @dataclass(slots=True)
 class _Planner:
     loaded: LoadedWorkflow
     request: PlanRequest
     sources: _Sources
     breakers: set[BreakerRule] = field(default_factory=set)
+    images: dict[ImageRef, str] = field(default_factory=dict)
 
     def steps(self) -> dict[str, PlannedStep]:
         """Return every leg of every step; all that is wrong is told at once."""
@@ -138,6 +135,11 @@ class _Planner:
                     found[leg.id] = self._planned(table, leg, _Written(name, step, final))
                 except (ValueError, ExpressionError) as error:
                     problems.append(self._problem(leg.id, error))
+                except WorkflowError as error:  # a mount: told once, where it is first used
+                    told = [f"{each.file}: {each.message}" for each in error.problems]
+                    problems += [
+                        self._problem(leg.id, words) for words in told if not _is_told(problems, words)
+                    ]
         self._raise(problems)
         return found
 
@@ -169,7 +171,7 @@ class _Planner:
             id=leg.id,
             step=written.name,
             needs=wiring.needs(step.needs, inputs),
-            image=image_of(step, defaults),
+            image=self._known(image_of(step, defaults)),
             argv=argv_of(step.run),
             env={name: known.fill(value) for name, value in step.env.items()},
             condition=step.condition,
@@ -201,12 +203,11 @@ class _Planner:
         """Return how to undo a step: everything of the step that it does not override."""
         if given is None:
             return None
+        own_image = given.sandbox or given.image
         return replace(
             planned,
             argv=argv_of(given.run),
-            image=image_of(given, self.loaded.model.defaults)
-            if given.sandbox or given.image
-            else planned.image,
+            image=self._known(image_of(given, self.loaded.model.defaults)) if own_image else planned.image,
             env=planned.env | {name: wiring.known.fill(value) for name, value in given.env.items()},
             mounts=planned.mounts if given.mounts is None else self._taken(given.mounts),
             limits=limits_over(planned.limits, given.resources),
@@ -219,6 +220,16 @@ class _Planner:
             publish={},
             breaker=None,
         )
+
+    def _known(self, ref: ImageRef) -> ImageRef:
+        """Note what the definition says of an image; an unknown profile is the author's mistake."""
+        if ref not in self.images:
+            try:
+                recipe = f"@{self.request.recipe(ref.name)}" if ref.kind == "profile" else ""
+            except UsageError as error:
+                raise ValueError(f"{error.message} ({error.cure})") from error
+            self.images[ref] = f"{ref}{recipe}"
+        return ref
 
     def _breaker(self, step: Step) -> BreakerRule | None:
         if step.breaker is None:
@@ -263,31 +274,12 @@ class _Planner:
             raise WorkflowError(problems)
 
 
+def _is_told(problems: list[Problem], words: str) -> bool:
+    return any(problem.message.endswith(words) for problem in problems)
+
+
 @dataclass(frozen=True, slots=True)
 class _Written:
     name: str
     step: Step
     final: bool
-
-
-def in_order(steps: dict[str, PlannedStep], file: str) -> dict[str, PlannedStep]:
-    """Return the steps so that every need comes first, otherwise as written; raises ``WorkflowError``."""
-    waiting = {name: len(step.needs) for name, step in steps.items()}
-    dependents: dict[str, list[str]] = {name: [] for name in steps}
-    for name, step in steps.items():
-        for need in step.needs:
-            dependents[need].append(name)
-    ready = deque(name for name, count in waiting.items() if not count)
-    ordered: dict[str, PlannedStep] = {}
-    while ready:
-        name = ready.popleft()
-        ordered[name] = steps[name]
-        for dependent in dependents[name]:
-            waiting[dependent] -= 1
-            if not waiting[dependent]:
-                ready.append(dependent)
-    if len(ordered) < len(steps):
-        circle = ", ".join(name for name in steps if name not in ordered)
-        raise WorkflowError([Problem(file, 0, 0, f"these steps need each other in a circle: {circle[:400]}")])
-    finals = {name: step for name, step in ordered.items() if step.final}
-    return {name: step for name, step in ordered.items() if not step.final} | finals

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.planning.codec import plan_from_json, plan_json
-from runner.planning.compile import in_order
 from runner.planning.digests import canonical
 from runner.planning.matrix import label
+from runner.planning.order import in_order
 from runner.planning.plan import ImageRef, Input, Plan, PlannedStep, Retry, SecretUse
 from runner.planning.snapshots import Snapshots
 from runner.planning.tree import stays_inside

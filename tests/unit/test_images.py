@@ -119,7 +119,7 @@ def test_an_unbuilt_profile_is_the_hosts_folders_in_staging_and_refused_in_produ
 
 def test_an_unknown_profile_names_those_that_there_are(tmp_path: Path) -> None:
     for name in ("pyhton", "../minimal", ""):
-        with pytest.raises(ImageMissing, match="minimal, python, shell"):
+        with pytest.raises(UsageError, match="minimal, python, shell"):
             Images(tmp_path, tmp_path, "bubblewrap", "staging").find("profile", name)
 
 

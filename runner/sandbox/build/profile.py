@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import ImageMissing, UsageError
+from runner.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,14 +42,14 @@ def profile_names(folders: tuple[Path, ...]) -> tuple[str, ...]:
 def find_profile(name: str, folders: tuple[Path, ...]) -> Path:
     """Return the folder of profile ``name`` in the first of ``folders`` that has it.
 
-    Raises ``ImageMissing`` naming the profiles that there are.
+    Raises ``UsageError`` naming the profiles that there are.
     """
     if _NAME.fullmatch(name):
         for folder in folders:
             if (folder / name / "profile.yaml").is_file():
                 return folder / name
     known = ", ".join(profile_names(folders))
-    raise ImageMissing(f"there is no sandbox profile named {name!r}", cure=f"choose one of: {known}")
+    raise UsageError(f"there is no sandbox profile named {name!r}", cure=f"choose one of: {known}")
 
 
 def recipe_digest(folder: Path) -> str:
