@@ -17,7 +17,7 @@ from runner.store.layout import Layout
 from runner.store.locks import live_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from runner.engine.run import Run
 
@@ -82,8 +82,10 @@ class History:
             run = journal.find(prefix)
             return fold(plan_from_json(json.loads(journal.plan_json(run))), journal.records(run), run)
 
-    def logs(self, prefix: str, step: str | None, *, follow: bool) -> Iterator[bytes]:
-        """Yield what a run's steps wrote, attempt after attempt."""
+    def logs(
+        self, prefix: str, step: str | None, *, follow: bool, unread: Callable[[], bool]
+    ) -> Iterator[bytes]:
+        """Yield what the steps wrote, attempt after attempt; follow until the run ends or is ``unread``."""
         from runner.store import logs
 
         report = self.report(prefix)
@@ -95,7 +97,7 @@ class History:
         for name in [step] if step else report["steps"]:
             if follow:
                 path = self._layout.log(run, name, max(1, report["steps"][name]["attempts"]))
-                yield from logs.follow(path, lambda: run not in live_runs(self._settings.home))
+                yield from logs.follow(path, lambda: unread() or run not in live_runs(self._settings.home))
                 continue
             for phase, table in ((PHASE_RUN, "steps"), (PHASE_COMPENSATE, "rollback")):
                 for attempt in range(1, report[table].get(name, {"attempts": 0})["attempts"] + 1):

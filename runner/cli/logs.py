@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from runner.cli.output import is_unread
 from runner.observe.progress import harmless_bytes
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ def main(args: argparse.Namespace) -> int:
     from runner.history import History
 
     on_terminal = os.isatty(sys.stdout.fileno())
-    for data in History.from_environment().logs(args.run, args.step, follow=args.follow):
+    lines = History.from_environment().logs(
+        args.run, args.step, follow=args.follow, unread=lambda: is_unread(sys.stdout.fileno(), 0)
+    )
+    for data in lines:
         sys.stdout.buffer.write(harmless_bytes(data) if on_terminal else data)
         sys.stdout.buffer.flush()
     return 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -28,3 +30,19 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[index]) for row in table) for index in range(len(header))]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def is_unread(descriptor: int, seconds: float | None) -> bool:
+    """Whether nobody can read a pipe any more, looked at for ``seconds`` (None: until it is so).
+
+    A terminal that hangs up sends a signal: for what is no pipe the answer is no, at once.
+    """
+    import select
+
+    mode = os.fstat(descriptor).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)  # errors and hang-ups are told without asking
+    found = poll.poll(None if seconds is None else seconds * 1000)
+    return any(told & (select.POLLERR | select.POLLHUP) for _, told in found)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
-import select
 import signal
-import stat
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from runner.cli.output import harmless, print_json
+from runner.cli.output import harmless, is_unread, print_json
 from runner.cli.summary import print_summary
 from runner.clock import Cancellation
 from runner.observe.progress import LiveProgress, PlainProgress
@@ -73,11 +71,7 @@ def steps_of(run: str) -> list[str]:
 
 def _cancel_when_unread(descriptor: int, cancellation: Cancellation) -> None:
     """Wait until nobody can read the pipe any more: a silent step would never find out by writing."""
-    if not (stat.S_ISFIFO(os.fstat(descriptor).st_mode) or stat.S_ISSOCK(os.fstat(descriptor).st_mode)):
-        return  # a terminal that hangs up sends a signal
-    poll = select.poll()
-    poll.register(descriptor, 0)  # errors and hang-ups are told without asking
-    if any(told & (select.POLLERR | select.POLLHUP) for _, told in poll.poll()):
+    if is_unread(descriptor, None):
         cancellation.cancel("nobody reads the output any more")
 
 

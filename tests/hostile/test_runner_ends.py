@@ -101,3 +101,20 @@ def test_output_that_goes_nowhere_gives_no_traceback(runner: Command, words: str
     assert "Traceback" not in told
     assert "defect" not in told
     assert told.splitlines()[-1] in {f"status {code}" for code in (0, 2, 4, 130)}
+
+
+def test_a_follower_whose_reader_went_away_ends_though_the_step_is_silent(runner: Command) -> None:
+    child = start(runner, NAP, "bubblewrap")
+    follower = subprocess.Popen(
+        runner.argv("logs", "latest", "-f"),
+        env=runner.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert follower.stdout
+    time.sleep(0.5)
+    assert follower.poll() is None, "it follows"
+    follower.stdout.close()
+    assert follower.wait(10) in {0, 130}
+    child.terminate()
+    child.communicate(timeout=30)

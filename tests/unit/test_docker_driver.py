@@ -61,7 +61,7 @@ def image_archive() -> bytes:
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
     try:
-        engine().ask("GET", "/_ping")
+        engine().ask("GET", "/version")
     except EngineUnavailable as error:
         if os.environ.get("CI"):
             raise
