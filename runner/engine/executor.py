@@ -165,10 +165,11 @@ class Executor:
 
     def _patience(self) -> float:
         clock = self._work.clock
-        waits = [flight.overdue - clock.elapsed() for flight in self._flights.values()]
+        waits = [_HEARING if self._run.has_turn else _TURN]
+        waits += [flight.overdue - clock.elapsed() for flight in self._flights.values()]
         if (at := next_time(self._run)) is not None:
             waits.append(at - clock.now())
-        return max(0.001, min(_HEARING if self._run.has_turn else _TURN, *waits, _HEARING))
+        return max(0.001, min(waits))
 
     def _stop_overdue(self) -> None:
         now = self._work.clock.elapsed()
