@@ -14,7 +14,7 @@ from runner.app import Stage
 from runner.engine.again import carried, in_doubt, made_anew
 from runner.errors import PolicyDenied, UsageError
 from runner.events import CancelRequested, RollbackRequested, RunCreated, StepDecided
-from runner.planning.codec import plan_from_json, plan_json
+from runner.planning.codec import plan_json
 from runner.store.journal import Before
 from runner.store.locks import RunLock
 
@@ -152,10 +152,9 @@ class Runs:
                 yield self._folded(journal, name), journal
 
     def _folded(self, journal: Journal, run: str) -> Run:
-        from runner.engine.run import fold
+        from runner.engine.recall import recall
 
-        plan = plan_from_json(json.loads(journal.plan_json(run)))
-        return fold(plan, journal.records(run), run)
+        return recall(journal, run)
 
     def _go_on(self, run: Run, journal: Journal, watching: Watching) -> Ended:
         app, plan, created = self._app, run.plan, run.created

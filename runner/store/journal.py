@@ -258,7 +258,9 @@ def _fence(database: sqlite3.Connection, run: str) -> int:
     row = database.execute("SELECT fence FROM runs WHERE run = ?", (run,)).fetchone()
     if row is None:
         raise _unknown(run)
-    return int(row[0])
+    if type(row[0]) is not int:
+        raise StoreError(f"the journal's fence of run {run} cannot be read", cure="restore it from a backup")
+    return row[0]
 
 
 def _dump(event: Event) -> str:

@@ -115,6 +115,7 @@ def test_a_run_waits_for_its_turn_and_a_killed_one_holds_no_place(runner: Comman
     assert status_of(runner, waiting["run"]) == "running"
     assert runner("cancel", waiting["run"]).code == 0
     assert finished(second).code == 130
+    assert runner("gc").code == 0
 
 
 def test_a_run_that_two_newer_ones_ask_for_its_place_still_ends_as_it_should(runner: Command) -> None:
