@@ -7,7 +7,9 @@ Every record is one of these classes; ``encode`` and ``decode`` give its JSON fo
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, get_args
+from functools import cache
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 PHASE_RUN = "run"
 PHASE_COMPENSATE = "compensate"
@@ -129,12 +131,16 @@ class StepDecided:
 
 @dataclass(frozen=True, slots=True)
 class StepCarried:
-    """The step succeeded in ``run``, before this one, and is not run again; ``dirty``: it is not undone."""
+    """What the step did in ``run``, before this one; ``dirty``: it is not undone.
+
+    ``settled``: it succeeded and is not run again; else this run undoes it if it comes to that.
+    """
 
     step: str
     run: str
     ended: AttemptEnded
     dirty: bool = True
+    settled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +165,14 @@ class CompensationSettled:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """Somebody asked for the run to end, with what it did undone if ``rollback``."""
+    """Somebody asked for the run to end, with what it did undone if ``rollback``.
+
+    A second request ends compensations and ``finally`` steps too, unless it does not ``insist``.
+    """
 
     why: str
     rollback: bool = False
+    insist: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +270,7 @@ def encode(event: Event) -> dict[str, Any]:
 
 
 def decode(data: dict[str, Any]) -> Event:
-    """Return the event of a JSON form; raises ``KeyError`` for an unknown kind."""
+    """Return the event of a JSON form; raises ``(Key|Type|Attribute)Error`` for another."""
     fields: dict[str, Any] = {
         name: tuple(value) if name in _TUPLES else value for name, value in data.items()
     }
@@ -270,4 +280,18 @@ def decode(data: dict[str, Any]) -> Event:
     if kind is AttemptEnded:
         fields["artifacts"] = tuple(ArtifactKept(**item) for item in fields["artifacts"])
     event: Event = kind(**fields)
+    for name, types in _types(kind.__name__).items():
+        if not isinstance(getattr(event, name), types):
+            raise TypeError(f"{name} is no {types[0].__name__}")
     return event
+
+
+@cache
+def _types(kind: str) -> dict[str, tuple[type, ...]]:
+    """Return the classes that each field may have: a number written without a fraction is read as an int."""
+    found = {}
+    for name, hint in get_type_hints(_KINDS[kind]).items():
+        given = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        types = tuple(get_origin(each) or each for each in given)
+        found[name] = (*types, int) if float in types else types
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,12 +74,10 @@ class History:
         return advice(run.plan, report, {name: state.detail for name, state in run.steps.items()})
 
     def _folded(self, prefix: str) -> Run:
-        from runner.engine.run import fold
-        from runner.planning.codec import plan_from_json
+        from runner.engine.recall import recall
 
         with Journal(self._layout.journal, self._clock) as journal:
-            run = journal.find(prefix)
-            return fold(plan_from_json(json.loads(journal.plan_json(run))), journal.records(run), run)
+            return recall(journal, journal.find(prefix))
 
     def logs(
         self, prefix: str, step: str | None, *, follow: bool, unread: Callable[[], bool]

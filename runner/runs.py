@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runner.app import Stage
+from runner.engine.again import carried, in_doubt, made_anew
 from runner.errors import PolicyDenied, UsageError
-from runner.events import CancelRequested, RollbackRequested, RunCreated, RunRetried, StepCarried, StepDecided
-from runner.failsafe.effects import is_doubled
-from runner.planning.codec import plan_from_json, plan_json
+from runner.events import CancelRequested, RollbackRequested, RunCreated, StepDecided
+from runner.planning.codec import plan_json
+from runner.store.journal import Before
 from runner.store.locks import RunLock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from runner.app import App, Watching
     from runner.engine.lanes import Lanes
     from runner.engine.run import Run
-    from runner.events import Event
     from runner.planning.plan import Plan
     from runner.store.journal import Journal
 
@@ -47,12 +47,14 @@ class Runs:
         """Drive runs with what ``app`` puts together."""
         self._app = app
 
-    def start(self, plan: Plan, engine: str | None, watching: Watching, again: Run | None = None) -> Ended:
-        """Run a plan; ``again`` is a run of the same plan whose results are carried over."""
+    def start(
+        self, plan: Plan, engine: str | None, watching: Watching, before: Before | None = None
+    ) -> Ended:
+        """Run a plan; ``before`` is a run of the same plan that the new one goes on from."""
         app, chosen = self._app, self._app.choices(plan)
         self._refuse_held(plan, chosen.hold_after)
-        for use in {use.secret for step in plan.steps.values() for use in step.secrets if not step.shadowed}:
-            app.bindings().find(use, plan.workflow, plan.mode)
+        for name in _secrets(plan):
+            app.bindings().find(name, plan.workflow, plan.mode)
         driver = app.driver(engine or chosen.engine, plan.mode, watching.say)
         try:
             with ThreadPoolExecutor(1, "check") as aside:
@@ -69,14 +71,11 @@ class Runs:
                 plan.digest,
                 (*plan.warnings, *warnings),
                 unenforced,
-                origin_of(again) if again else run,
+                before.origin if before else run,
                 {str(ref): image.digest for ref, image in images.items()},
             )
             with RunLock.acquire(app.layout, run), app.journal() as journal:
-                carried = _carried(again) if again else ()
-                ownership = journal.create_run(run, json.dumps(plan_json(plan)), created, carried)
-                if again:
-                    journal.note(again.id, RunRetried(run), even_ended=True)
+                ownership = journal.create_run(run, json.dumps(plan_json(plan)), created, before)
                 stage = Stage(ownership, plan, driver, images, watching, chosen, created.origin)
                 return self._begin(stage, journal)
         finally:
@@ -99,7 +98,7 @@ class Runs:
                 )
             self._refuse_rollback(run)
             event = RollbackRequested(who)
-            journal.note(run.id, event, even_ended=True)
+            journal.note(run.id, event, ended_at=run.seq)
             report, code = self._go_on(run, journal, watching)
             return report, 0 if report["status"] == "rolled-back" else code
 
@@ -109,17 +108,23 @@ class Runs:
             run = self._folded(journal, journal.find(again.run))
         _refuse_retry(run, again)
         engine = run.created.engine if run.created else None
-        return self.start(run.plan, engine, watching, run)
+        events = carried(run, made_anew(run, again.start))
+        return self.start(run.plan, engine, watching, Before(run.id, run.seq, origin_of(run), events))
 
-    def cancel(self, prefix: str, why: str, watching: Watching, *, rollback: bool) -> Ended | None:
-        """Ask a live run to end and return None; a run that nobody drives is ended here.
+    def cancel(self, prefix: str, why: str, watching: Watching, *, rollback: bool) -> Ended:
+        """Ask a live run to end and return how it stands; a run that nobody drives is ended here.
 
         Raises ``UsageError`` when it has ended.
         """
+        from runner.engine.report import run_object
+
         with self._app.journal() as journal:
             run = journal.find(prefix)
             journal.note(run, CancelRequested(why, rollback))
-        return None if self._app.is_live(run) else self.resume(run, watching)
+            if not self._app.is_live(run):
+                return self.resume(run, watching)
+            watching.say(f"asked the runner of {run} to end it; runner show {run} says how it ended")
+            return run_object(self._folded(journal, run)), 0
 
     def decide(self, prefix: str, step: str | None, verdict: str, who: str) -> tuple[str, list[str]]:
         """Record a person's decision about the held steps of a run; returns the run and the steps.
@@ -147,10 +152,9 @@ class Runs:
                 yield self._folded(journal, name), journal
 
     def _folded(self, journal: Journal, run: str) -> Run:
-        from runner.engine.run import fold
+        from runner.engine.recall import recall
 
-        plan = plan_from_json(json.loads(journal.plan_json(run)))
-        return fold(plan, journal.records(run), run)
+        return recall(journal, run)
 
     def _go_on(self, run: Run, journal: Journal, watching: Watching) -> Ended:
         app, plan, created = self._app, run.plan, run.created
@@ -216,32 +220,16 @@ class Runs:
             )
 
 
+def _secrets(plan: Plan) -> list[str]:
+    """Return the names of all secrets that a run can need, for its rollback too."""
+    steps = [step for step in plan.steps.values() if not step.shadowed]
+    undoing = [step.compensate for step in steps if step.compensate]
+    return sorted({use.secret for step in (*steps, *undoing) for use in step.secrets})
+
+
 def origin_of(run: Run) -> str:
     """Return the run whose idempotency keys a run keeps."""
     return (run.created.origin if run.created else "") or run.id
-
-
-def _carried(run: Run) -> Sequence[Event]:
-    """Return what a new run takes over: the steps that succeeded and were not undone."""
-    return [
-        StepCarried(name, run.id, state.last, state.dirty)
-        for name, state in run.steps.items()
-        if state.status == "succeeded" and state.last and not _is_undone(run, name)
-    ]
-
-
-def _is_undone(run: Run, name: str) -> bool:
-    return run.plan.steps[name].compensate is not None and not run.steps[name].dirty
-
-
-def _forget_from(run: Run, start: str) -> None:
-    """Let ``start`` and all that builds on it run anew."""
-    waiting = [name for name, step in run.plan.steps.items() if start in (name, step.step)]
-    while waiting:
-        name = waiting.pop()
-        if run.steps[name].status != "pending":
-            run.steps[name].status = "pending"
-            waiting += run.dependents.get(name, ())
 
 
 def _refuse_retry(run: Run, again: Again) -> None:
@@ -251,16 +239,13 @@ def _refuse_retry(run: Run, again: Again) -> None:
         raise UsageError(f"run {by} went on from {run.id} already", cure=f"runner retry {by}")
     known = {step.step for step in run.plan.steps.values()} | set(run.plan.steps)
     if again.start and again.start not in known:
-        raise UsageError(f"run {run.id} has no step {again.start!r}", cure=f"its steps: {', '.join(known)}")
-    if again.start:
-        _forget_from(run, again.start)
-    doubt = [
-        name
-        for name, state in run.steps.items()
-        if state.status != "succeeded" and is_doubled(run.plan.steps[name], dirty=state.dirty)
-    ]
-    if doubt and not again.doubled:
         raise UsageError(
-            f"{', '.join(doubt)} may have written in run {run.id}, and a retry would write again",
+            f"run {run.id} has no step {again.start!r}", cure=f"its steps: {', '.join(run.plan.steps)}"
+        )
+    doubt = in_doubt(run, made_anew(run, again.start))
+    if doubt and not again.doubled:
+        names = ", ".join(sorted(doubt, key=run.order.__getitem__))
+        raise UsageError(
+            f"{names} may have written in run {run.id}, and a retry would write again",
             cure=f"look whether it did; then runner rollback {run.id}, or runner retry {run.id} --again",
         )

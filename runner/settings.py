@@ -203,7 +203,7 @@ def _declared(path: Path, data: object) -> dict[str, BreakerRule]:
         if not isinstance(name, str) or not re.fullmatch(_BREAKER, name):
             raise UsageError(f"{path}: breakers is a mapping of names such as warehouse, each with its rule")
         rule = _mapping(path, given, ("failures", "reset", "on_open"))
-        if rule.get("on_open", "fail") not in {"fail", "wait"}:
+        if rule.get("on_open", "fail") not in ("fail", "wait"):
             raise UsageError(f"{path}: breakers.{name}.on_open is fail or wait")
         failures = _number(path, {"failures": 5, **rule}, "failures", 1, _MOST_FAILURES)
         reset = _duration(path, f"breakers.{name}.reset", rule.get("reset", "60s"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from runner.errors import UsageError
 from runner.events import CancelRequested, TurnAwaited
+from runner.store.journal import fence_lost
 from runner.store.logs import LogWriter
 
 if TYPE_CHECKING:
@@ -44,8 +45,10 @@ class RunJournal:
         return records
 
     def news(self) -> Sequence[Record]:
-        """Return every record that was not returned yet."""
+        """Return every record that was not returned yet; raises ``FenceLost`` once a new owner wrote one."""
         records = self.journal.records(self.ownership.run, self.seen)
+        if any(record.fence > self.ownership.fence for record in records):
+            raise fence_lost(self.ownership.run)
         self.seen += len(records)
         self._make_room(records)
         return records
@@ -60,7 +63,7 @@ class RunJournal:
             self._asked.add(other)
             with suppress(UsageError):  # it has ended meanwhile
                 why = f"run {self.ownership.run} takes its place in {turns.group}"
-                self.journal.note(other, CancelRequested(why))
+                self.journal.note(other, CancelRequested(why, insist=False))
 
 
 @dataclass(frozen=True, slots=True)

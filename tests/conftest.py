@@ -62,6 +62,17 @@ class Command:
             done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         )
 
+    def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command and return at once; read its standard error line by line with ``until``."""
+        return subprocess.Popen(
+            self.argv(*arguments),
+            cwd=self.project,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+        )
+
     def workflow(self, text: str, name: str = "workflow.yaml") -> str:
         path = self.project / name
         path.write_text(text)
@@ -69,6 +80,22 @@ class Command:
 
     def run(self, text: str, engine: str, *more: str, seconds: float = 120) -> Done:
         return self("run", self.workflow(text), "--engine", engine, "--json", *more, seconds=seconds)
+
+
+def until(child: subprocess.Popen[bytes], words: str) -> None:
+    """Read a command's standard error up to the line with ``words``."""
+    assert child.stderr
+    told = b""
+    while words.encode() not in told:
+        line = child.stderr.readline()
+        assert line, told.decode()
+        told += line
+
+
+def finished(child: subprocess.Popen[bytes], seconds: float = 60) -> Done:
+    """Wait for a command that was begun."""
+    out, err = child.communicate(timeout=seconds)
+    return Done(child.returncode, out.decode(), err.decode())
 
 
 def make_command(folder: Path) -> Command:

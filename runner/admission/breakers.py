@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 WORKFLOW = "workflow/"
 """A breaker with this before a workflow's name holds that workflow after so many failed runs in a row."""
+_STATES = frozenset({CLOSED, OPEN, HALF_OPEN})
 _WRITE = (
     "INSERT INTO breakers (name, state, failures, opened_at, probe, rule) VALUES (?, ?, ?, ?, ?, '')"
     " ON CONFLICT (name) DO UPDATE SET state = excluded.state, failures = excluded.failures,"
@@ -28,11 +29,15 @@ def workflow_rule(workflow: str, failures: int) -> BreakerRule:
 
 
 def read(database: sqlite3.Connection, name: str) -> BreakerState:
-    """Return what is kept of a breaker; a new one is closed."""
+    """Return what is kept of a breaker; a new one is closed, one that cannot be read opened long ago."""
     row = database.execute(
         "SELECT state, failures, opened_at, probe FROM breakers WHERE name = ?", (name,)
     ).fetchone()
-    return BreakerState(*row) if row else BreakerState()
+    if row is None:
+        return BreakerState()
+    kept = BreakerState(*row)
+    is_ours = kept.state in _STATES and tuple(map(type, row)) == (str, int, float, str)
+    return kept if is_ours else BreakerState(OPEN)
 
 
 def write(database: sqlite3.Connection, name: str, state: BreakerState) -> None:

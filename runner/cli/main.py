@@ -8,10 +8,10 @@ import gc
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from runner import __version__
-from runner.errors import RunnerError
+from runner.errors import RunnerError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,29 +93,41 @@ def main(argv: Sequence[str]) -> int:
     return _guarded(argv[0], argv[1:])
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, cure=f"{self.prog} --help says more")
+
+
 def _guarded(command: str, argv: Sequence[str]) -> int:
     try:
         module = importlib.import_module(f"runner.cli.{command}")
-        parser = argparse.ArgumentParser(prog=f"runner {command}", description=COMMANDS[command] + ".")
+        parser = _Parser(prog=f"runner {command}", description=COMMANDS[command] + ".")
         module.configure(parser)
         status: int = module.main(parser.parse_args(argv))
         sys.stdout.flush()
     except RunnerError as error:
-        print(f"runner {command}: {error}", file=sys.stderr)
-        return error.exit_code
+        return _told(command, argv, error, error.exit_code)
     except OSError as error:
         return _unheard(error)
     except KeyboardInterrupt:
-        return CANCELLED
+        return _told(command, argv, RunnerError("interrupted"), CANCELLED)
     except Exception as error:
         if os.environ.get("RUNNER_DEBUG"):
             raise
-        print(
-            f"runner {command}: a defect in Runner: {type(error).__name__}: {error}\n"
-            "  run it again with RUNNER_DEBUG=1 and report what it prints",
-            file=sys.stderr,
-        )
-        return 4
+        words = f"a defect in Runner: {type(error).__name__}: {error}"
+        cure = "run it again with RUNNER_DEBUG=1 and report what it prints"
+        return _told(command, argv, RunnerError(words, cure=cure), 4)
+    return status
+
+
+def _told(command: str, argv: Sequence[str], error: RunnerError, status: int) -> int:
+    """Say what went wrong, with ``--json`` as the one value on stdout too; return the exit status."""
+    from runner.cli.output import harmless, print_json
+
+    print(f"runner {command}: {harmless(str(error))}", file=sys.stderr)
+    if "--json" in argv[: argv.index("--") if "--" in argv else len(argv)]:
+        print_json({"error": error.message, "cure": error.cure, "exit": status})
+        sys.stdout.flush()
     return status
 
 

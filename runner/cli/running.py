@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 _TAIL = 10
 
 
-def drive(act: Callable[[Runs, Watching], Ended | None], steps: Sequence[str], *, as_json: bool) -> int:
+def drive(act: Callable[[Runs, Watching], Ended], steps: Sequence[str], *, as_json: bool) -> int:
     """Do ``act`` under the signals' care; prints progress and the report; returns the exit status.
 
     ``steps`` are those that a live view counts. The first signal cancels the run but for its ``finally``
-    steps and compensations, the second ends those too. None from ``act`` means that another runner drives on.
+    steps and compensations, the second ends those too.
     """
     from runner.app import App, Watching
     from runner.history import History
@@ -50,10 +50,7 @@ def drive(act: Callable[[Runs, Watching], Ended | None], steps: Sequence[str], *
     def say(text: str) -> None:
         print(harmless(text), file=sys.stderr, flush=True)
 
-    ended = act(runs, Watching(progress, *stops, say))
-    if ended is None:
-        return 0
-    report, status = ended
+    report, status = act(runs, Watching(progress, *stops, say))
     if as_json:
         print_json(report)
     else:

@@ -81,6 +81,8 @@ class Attempt:
             if self._stopped:
                 return self._ended(None, self._stopped, self._detail)
             return replace(self._ended(None, "infra", str(error)), final=not error.retryable)
+        except OSError as error:  # the disk, or a folder that somebody took away
+            return self._ended(None, "infra", f"the attempt's folder failed: {error}")
         finally:
             shutil.rmtree(self._task.spec.directory, ignore_errors=True)
 

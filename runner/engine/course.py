@@ -17,7 +17,7 @@ class Course:
     ``cancels`` counts requests to end, ``expired`` says that its own timeout passed, ``parked`` that only a
     person can bring it on, ``undone_later`` that it is rolled back after its end. ``has_turn`` is True while
     it has its place in its concurrency group, ``entered`` once it ever had. ``used`` are the seconds of its
-    timeout that runners before this one took.
+    timeout that runners before this one took; ``seq`` is the number of the last record.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -40,6 +40,7 @@ class Course:
         self.began: float | None = None
         self.used = 0.0
         self.last_at = 0.0
+        self.seq = 0
 
     @property
     def over(self) -> bool:
@@ -61,7 +62,8 @@ class Course:
 
     def cancel(self, event: happened.CancelRequested, _: float) -> None:
         """Take note of a request to end."""
-        self.cancels += 1
+        asks_for_more = event.rollback and not self.rollback_asked
+        self.cancels += not self.cancels or (event.insist and not asks_for_more)
         self.cancel_why = self.cancel_why or event.why
         self.rollback_asked = self.rollback_asked or event.rollback
 

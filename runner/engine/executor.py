@@ -54,6 +54,8 @@ class Executor:
         self._work = work
         self._run = fold(work.plan, records, work.run)
         self._watch = Watch(work.observer, work.cancellation)
+        for record in records[1:] if self._run.started is None else ():
+            self._watch.event(record)  # what it goes on from
         self._lanes = work.ahead or Lanes(work.lanes, work.driver)
         self._inbox: SimpleQueue[tuple[str, Future[AttemptEnded]] | None] = SimpleQueue()
         self._flights: dict[str, Flight] = {}

@@ -37,6 +37,5 @@ def _resolve(run: Run, step: PlannedStep, item: Input, artifacts: ArtifactsPort)
 
 
 def left_by(run: Run, step: str, artifacts: ArtifactsPort) -> dict[str, Path]:
-    """Return name → file of what the last attempt of ``step`` left, however it ended."""
-    last = run.steps[step].last
-    return {kept.name: artifacts.path(kept.sha256) for kept in (last.artifacts if last else ())}
+    """Return name → file of what ``step`` left and nobody undid, however its attempts ended."""
+    return {kept.name: artifacts.path(kept.sha256) for kept in run.steps[step].left}

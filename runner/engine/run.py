@@ -11,6 +11,7 @@ from runner import events as happened
 from runner.engine.course import Course
 from runner.engine.steps import COMPENSATED, COMPENSATION_FAILED, HELD, PENDING, Group, StepState
 from runner.engine.undo import Undo
+from runner.errors import StoreError
 from runner.events import PHASE_COMPENSATE, PHASE_RUN
 from runner.failsafe.effects import is_due
 
@@ -86,6 +87,7 @@ class Run(Course):
     def apply(self, record: Record) -> None:
         """Take one record in; records come in the order of the journal."""
         self.apply_event(record.event, record.at)
+        self.seq = record.seq
 
     def apply_event(self, event: Event, at: float) -> None:
         """Take one event in that happened ``at`` (seconds since 1970)."""
@@ -107,6 +109,7 @@ class Run(Course):
         state = self.steps[event.step]
         state.end(event)
         state.dirty = state.dirty or event.began
+        state.left = event.artifacts or state.left
         self._move(event.step, self.undecided)
         if group := self._group(event.step):
             group.active -= 1
@@ -130,7 +133,10 @@ class Run(Course):
 
     def _carry(self, event: happened.StepCarried, at: float) -> None:
         state = self.steps[event.step]
-        state.last, state.dirty = event.ended, event.dirty
+        state.left, state.dirty = event.ended.artifacts, event.dirty
+        if not event.settled:
+            return
+        state.last = event.ended
         detail = f"carried over from run {event.run}"
         self._settle(happened.StepSettled(event.step, "succeeded", None, detail), at)
 
@@ -161,7 +167,8 @@ class Run(Course):
         state = self.steps[event.step]
         state.undo.settle(event.status, event.reason, event.detail, at)
         state.undo.tried = 0
-        state.dirty = state.dirty and event.status != COMPENSATED
+        if event.status == COMPENSATED:
+            state.dirty, state.left = False, ()
         self.undo.settle(event.step)
         self._turn()
 
@@ -263,8 +270,17 @@ class Run(Course):
 
 
 def fold(plan: Plan, records: Iterable[Record], run: str = "") -> Run:
-    """Return the state of the run with the id ``run`` after ``records``."""
+    """Return the state of the run with the id ``run`` after ``records``.
+
+    Raises ``StoreError`` for a record that this plan's run cannot have.
+    """
     state = Run(plan, run)
     for record in records:
-        state.apply(record)
+        try:
+            state.apply(record)
+        except (KeyError, TypeError) as error:
+            raise StoreError(
+                f"the journal's record {record.seq} of run {run} does not fit its plan: {error}",
+                cure="somebody changed the journal: restore it from a backup",
+            ) from error
     return state

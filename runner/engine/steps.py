@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runner.events import AttemptEnded, BreakerRefused
+    from runner.events import ArtifactKept, AttemptEnded, BreakerRefused
 
 PENDING = "pending"
 RUNNING = "running"
@@ -53,12 +53,13 @@ class Progress:
 class StepState(Progress):
     """A step: ``waits`` counts its unsettled needs, ``dirty`` says that what it did is not undone.
 
-    ``verdict`` is what a person decided about it, ``refusal`` the breaker that it met open, ``undo`` its
-    compensation.
+    ``left`` are the files of what is not undone, ``verdict`` is what a person decided about it, ``refusal``
+    the breaker that it met open, ``undo`` its compensation.
     """
 
     waits: int = 0
     dirty: bool = False
+    left: tuple[ArtifactKept, ...] = ()
     verdict: str = ""
     refusal: BreakerRefused | None = None
     undo: Progress = field(default_factory=Progress)

@@ -80,7 +80,7 @@ def _replayed(kept: BreakerState, rule: BreakerRule, now: float, outcome: str) -
     from pybreaker import CircuitBreaker, CircuitMemoryStorage  # slow to import
 
     storage = CircuitMemoryStorage(kept.state)
-    for _ in range(kept.failures):
+    for _ in range(min(kept.failures, rule.failures)):
         storage.increment_counter()
     breaker = CircuitBreaker(fail_max=rule.failures, state_storage=storage, throw_new_error_on_trip=False)
     with suppress(_Failed):

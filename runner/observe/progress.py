@@ -103,7 +103,7 @@ class PlainProgress:
 _RARE: dict[type, Callable[[Any], str]] = {
     StepHeld: lambda event: f"? {event.step} held: {event.detail}",
     StepDecided: lambda event: f"? {event.step}: {event.who} decided: {event.verdict}",
-    StepCarried: lambda event: f"= {event.step} carried over from run {event.run}",
+    StepCarried: lambda event: f"= {event.step} carried over from run {event.run}" if event.settled else "",
     BreakerRefused: lambda event: f"! {event.step}: the breaker {event.name} is open",
     TurnAwaited: lambda event: f"… waiting for {', '.join(event.ahead[:3])} in the group {event.group}",
     CancelRequested: lambda event: f"! cancelling: {event.why}",

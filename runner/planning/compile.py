@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import Problem, UsageError, WorkflowError
+from runner.planning.declared import undeclared
 from runner.planning.digests import definition_digest, plan_digest
 from runner.planning.fill import Known
 from runner.planning.inherit import (
@@ -127,6 +128,7 @@ class _Planner:
         problems: list[Problem] = []
         legs = self._legs(problems)
         self._raise(problems)
+        problems += undeclared(self.loaded, self.request.breakers)
         table = Table.of(legs, frozenset(self.loaded.model.data))
         found: dict[str, PlannedStep] = {}
         for name, step, final in self._written():
@@ -232,15 +234,9 @@ class _Planner:
         return ref
 
     def _breaker(self, step: Step) -> BreakerRule | None:
-        if step.breaker is None:
-            return None
-        if step.breaker not in self.request.breakers:
-            known = ", ".join(sorted(self.request.breakers)) or "none"
-            raise ValueError(
-                f"the breaker {step.breaker} is not declared (known: {known}): add it to runner.yaml"
-            )
-        rule = self.request.breakers[step.breaker]
-        self.breakers.add(rule)
+        rule = self.request.breakers.get(step.breaker or "")
+        if rule:
+            self.breakers.add(rule)
         return rule
 
     def _mounts(self, step: Step) -> tuple[Mount, ...]:

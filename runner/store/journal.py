@@ -21,6 +21,7 @@ from runner.events import (
     RunCreated,
     RunEnded,
     RunHeld,
+    RunRetried,
     RunStarted,
     TurnAwaited,
     TurnTaken,
@@ -52,6 +53,19 @@ class Ownership:
     run: str
     owner: str
     fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The run that a new one goes on from, as it stood at record ``seq``, and the events it hands on.
+
+    ``origin`` is the run whose idempotency keys both keep.
+    """
+
+    run: str
+    seq: int
+    origin: str
+    carried: Sequence[Event]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +108,12 @@ class Journal:
         self.close()
 
     def create_run(
-        self, run: str, plan_json: str, event: RunCreated, carried: Sequence[Event] = ()
+        self, run: str, plan_json: str, event: RunCreated, before: Before | None = None
     ) -> Ownership:
-        """Record a new run, ours, with its first events; raises ``StoreError`` when the id is taken."""
+        """Record a new run, ours, and with it that it goes on from ``before``; both or neither.
+
+        Raises ``StoreError`` when the id is taken, ``UsageError`` when ``before`` is not as it was.
+        """
         row = (run, event.workflow, event.mode, event.engine, event.definition, event.plan, _QUEUED)
         with self._lock, self._database.transaction() as database:
             if database.execute("SELECT 1 FROM runs WHERE run = ?", (run,)).fetchone():
@@ -107,7 +124,9 @@ class Journal:
                 (*row, self._clock.now(), self._owner, plan_json),
             )
             ownership = Ownership(run, self._owner, 0)
-            self._insert(database, ownership, [event, *carried])
+            self._insert(database, ownership, [event, *(before.carried if before else ())])
+            if before:
+                self._add(database, before.run, before.seq, RunRetried(run))
         return ownership
 
     def open_run(self, run: str) -> Ownership:
@@ -126,10 +145,7 @@ class Journal:
         """
         with self._lock, self._database.transaction() as database:
             if _fence(database, ownership.run) != ownership.fence:
-                raise FenceLost(
-                    f"another runner has taken run {ownership.run} over",
-                    cure=f"runner show {ownership.run}",
-                )
+                raise fence_lost(ownership.run)
             allowed = arbiter(database, events, self._clock.now()) if arbiter else events
             return self._insert(database, ownership, allowed)
 
@@ -139,17 +155,22 @@ class Journal:
         with self._lock, self._database.transaction() as database:
             yield database
 
-    def note(self, run: str, event: Event, *, even_ended: bool = False) -> Record:
+    def note(self, run: str, event: Event, *, ended_at: int | None = None) -> Record:
         """Record an event from outside (a request to cancel) without taking the run over.
 
-        Raises ``UsageError`` when the run has ended, unless ``even_ended``.
+        Raises ``UsageError`` when the run has ended, unless ``ended_at`` is the number of its last record.
         """
         with self._lock, self._database.transaction() as database:
-            fence = _fence(database, run)
-            (ended,) = database.execute("SELECT ended FROM runs WHERE run = ?", (run,)).fetchone()
-            if ended is not None and not even_ended:
-                raise UsageError(f"run {run} has ended", cure=f"runner show {run}")
-            return self._insert(database, Ownership(run, self._owner, fence), [event])[0]
+            return self._add(database, run, ended_at, event)
+
+    def _add(self, database: sqlite3.Connection, run: str, seq: int | None, event: Event) -> Record:
+        fence = _fence(database, run)
+        (ended,) = database.execute("SELECT ended FROM runs WHERE run = ?", (run,)).fetchone()
+        if seq is None and ended is not None:
+            raise UsageError(f"run {run} has ended", cure=f"runner show {run}")
+        if seq is not None and seq != _last(database, run):
+            raise UsageError(f"run {run} was changed by somebody else meanwhile", cure=f"runner show {run}")
+        return self._insert(database, Ownership(run, self._owner, fence), [event])[0]
 
     def records(self, run: str, after: int = 0) -> list[Record]:
         """Return a run's records with ``seq`` above ``after``, in order."""
@@ -199,10 +220,7 @@ class Journal:
         self, database: sqlite3.Connection, ownership: Ownership, events: Sequence[Event]
     ) -> list[Record]:
         run, owner, fence = ownership.run, ownership.owner, ownership.fence
-        (last,) = database.execute(
-            "SELECT coalesce(max(seq), 0) FROM events WHERE run = ?", (run,)
-        ).fetchone()
-        at = self._clock.now()
+        at, last = self._clock.now(), _last(database, run)
         records = [Record(seq, at, owner, fence, event) for seq, event in enumerate(events, last + 1)]
         database.executemany(
             "INSERT INTO events (run, seq, at, owner, fence, data) VALUES (?, ?, ?, ?, ?, ?)",
@@ -211,6 +229,11 @@ class Journal:
         for event in events:
             _keep_status(database, run, at, event)
         return records
+
+
+def fence_lost(run: str) -> FenceLost:
+    """Return the error of a runner whose run another one drives now."""
+    return FenceLost(f"another runner has taken run {run} over", cure=f"runner show {run}")
 
 
 def _keep_status(database: sqlite3.Connection, run: str, at: float, event: Event) -> None:
@@ -226,11 +249,18 @@ def _keep_status(database: sqlite3.Connection, run: str, at: float, event: Event
         database.execute("UPDATE runs SET status = ?, ended = ? WHERE run = ?", (event.status, at, run))
 
 
+def _last(database: sqlite3.Connection, run: str) -> int:
+    query = "SELECT coalesce(max(seq), 0) FROM events WHERE run = ?"
+    return int(database.execute(query, (run,)).fetchone()[0])
+
+
 def _fence(database: sqlite3.Connection, run: str) -> int:
     row = database.execute("SELECT fence FROM runs WHERE run = ?", (run,)).fetchone()
     if row is None:
         raise _unknown(run)
-    return int(row[0])
+    if type(row[0]) is not int:
+        raise StoreError(f"the journal's fence of run {run} cannot be read", cure="restore it from a backup")
+    return row[0]
 
 
 def _dump(event: Event) -> str:
@@ -241,7 +271,7 @@ def _record(row: tuple[Any, ...]) -> Record:
     seq, at, owner, fence, data = row
     try:
         return Record(seq, at, owner, fence, decode(json.loads(data)))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreError(
             f"the journal's record {seq} cannot be read: {error}", cure="a newer Runner may have written it"
         ) from error

@@ -39,6 +39,11 @@ def safe_name(name: str) -> str:
     return f"{plain}~{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:12]}"
 
 
+def is_run_id(name: object) -> bool:
+    """Whether ``name`` can be the id of a run, and so the name of its folder."""
+    return isinstance(name, str) and _RUN.fullmatch(name) is not None
+
+
 class Layout:
     """Paths under ``home``; folders are made (0700) when asked for and refused when they are not ours."""
 
@@ -68,7 +73,7 @@ class Layout:
 
     def run(self, run: str) -> Path:
         """Return a run's folder; raises ``UsageError`` for what is no run's id."""
-        if not _RUN.fullmatch(run):
+        if not is_run_id(run):
             raise UsageError(f"{run!r} is not a run's id", cure="runner ps lists the runs")
         return own_folder(self.runs / run)
 

@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Self
 
 from runner.errors import StoreError
-from runner.store.layout import Layout
+from runner.store.layout import Layout, is_run_id
 from runner.vault.files import store_error, storing
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class RunLock:
 
 def is_live(layout: Layout, run: str) -> bool:
     """Whether a runner drives the run now; asking disturbs nobody."""
-    return _held(layout.home / "runs" / run / "lock")
+    return is_run_id(run) and _held(layout.home / "runs" / run / "lock")
 
 
 def live_runs(home: Path) -> frozenset[str]:

@@ -86,4 +86,8 @@ def test_names_differ_by_attempt_and_step_and_are_the_same_after_a_crash() -> No
     assert first == container_name("5eed5eed5eed", replace(SPEC))
     assert first.startswith("runner-5eed5eed-20261124-abc-")
     others = [replace(SPEC, attempt=3), replace(SPEC, step="other"), replace(SPEC, run="r2")]
-    assert len({first, holder_name("5eed", SPEC), *(container_name("5eed5eed5eed", o) for o in others)}) == 5
+    others.append(replace(SPEC, directory=Path("/state/attempts.1/7")))
+    assert len({first, holder_name("5eed", SPEC), *(container_name("5eed5eed5eed", o) for o in others)}) == 6
+    assert holder_name("5eed", SPEC) != holder_name("5eed", others[-1]), (
+        "whoever took the run over has its own"
+    )

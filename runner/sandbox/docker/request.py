@@ -48,15 +48,16 @@ class Setting:
 
 
 def container_name(state: str, spec: SandboxSpec) -> str:
-    """Return the one name that this attempt's container can have."""
-    step = hashlib.sha256(spec.step.encode()).hexdigest()[:12]
+    """Return the one name that this attempt's container can have, and none of another runner of the run."""
+    step = hashlib.sha256(f"{spec.directory.parent}/{spec.step}".encode()).hexdigest()[:12]
     phase = "" if spec.phase == "run" else f"{spec.phase}-"
     return f"runner-{state[:8]}-{spec.run}-{step}-{phase}{spec.attempt}"
 
 
 def holder_name(state: str, spec: SandboxSpec) -> str:
-    """Return the name of the container that holds the loopback of the spec's lane."""
-    return f"runner-{state[:8]}-{spec.run}-lane-{spec.lane}"
+    """Return the name of the container that holds the loopback of the spec's lane, for one runner."""
+    owner = hashlib.sha256(str(spec.directory.parent).encode()).hexdigest()[:12]
+    return f"runner-{state[:8]}-{spec.run}-{owner}-lane-{spec.lane}"
 
 
 def labels(identity: Identity, run: str, step: str, attempt: int) -> dict[str, str]:
