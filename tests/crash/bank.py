@@ -110,6 +110,8 @@ class Killed:
             process = self.resume(run) if run else self.start()
             _, told = process.communicate(timeout=120)
             assert process.returncode == CODES[self.fail], told.decode()
+        else:  # killed after its run's end: nothing is left to resume, and what it left is for the next command
+            assert self.runner("gc").code == 0
         self.check(self.run_id())
 
     def check(self, run: str) -> None:
