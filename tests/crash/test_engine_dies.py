@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bank import leftovers
 from conftest import Command, make_command
-from engine_of_ours import Engine, HangingSocket, own_engine
+from engine_of_ours import PROFILE, Engine, HangingSocket, own_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,9 +165,7 @@ def test_an_engine_that_accepts_and_never_answers_is_given_up(runner: Elsewhere,
 def test_an_engine_that_stops_to_answer_under_a_run_is_given_up(runner: Elsewhere, own: Engine) -> None:
     proxy = HangingSocket(own.folder / "hangs", str(own.socket))
     behind = replace(runner, host=f"unix://{proxy.path}")
-    process = begin(
-        behind, PURE.replace("sleep 3", "sleep 3").replace("steps:", "defaults: {timeout: 5s}\nsteps:")
-    )
+    process = begin(behind, PURE.replace("steps:", "defaults: {timeout: 5s}\nsteps:"))
     proxy.hang()
     began = time.monotonic()
     out, told = process.communicate(timeout=500)
@@ -184,19 +182,34 @@ def test_an_engine_that_stops_to_answer_under_a_run_is_given_up(runner: Elsewher
 def test_an_image_that_vanished_is_named_and_the_run_resumed_once_it_is_back(
     runner: Elsewhere, own: Engine
 ) -> None:
-    process = begin(runner, PURE)
-    process.kill()
-    process.communicate(timeout=20)
-    run = show(runner)["run"]
-    assert runner("gc").code == 0
-    own.docker("rmi", "-f", *own.docker("images", "-q").split())
-    environment = {**runner.environment(), "XDG_CACHE_HOME": str(runner.home.parent / "empty-cache")}
-    argv = runner.argv("resume", run, "--json")
-    gone = subprocess.run(argv, env=environment, cwd=runner.project, capture_output=True, check=False)
+    (tag,) = own.docker("images", PROFILE, "--format", "{{.Repository}}:{{.Tag}}").split()
+    own.docker("tag", tag, "lost:1")
+    run = interrupted(runner, PURE.replace("steps:", "defaults: {image: 'lost:1'}\nsteps:"))
+    own.docker("rmi", "-f", "lost:1", tag)
+    gone = runner("resume", run, "--json")
     own.load_image()
-    assert gone.returncode == 4, gone.stderr
-    assert b"minimal" in gone.stderr
+    own.docker("tag", tag, "lost:1")
+    assert gone.code == 4, gone.err
+    assert "lost:1" in gone.err
     assert show(runner)["status"] == "interrupted"
     back = runner("resume", run, "--json")
     assert back.code == 0, back.err
     assert left(runner, own) == []
+
+
+@pytest.mark.soak
+def test_a_profile_that_vanished_is_built_again_to_the_byte(runner: Elsewhere, own: Engine) -> None:
+    run = interrupted(runner, PURE)
+    own.docker("rmi", "-f", *own.docker("images", PROFILE, "-q").split())
+    back = runner("resume", run, "--json")
+    assert back.code == 0, back.err
+    assert left(runner, own) == []
+
+
+def interrupted(runner: Command, text: str) -> str:
+    """Return a run that was left without its runner, and with nothing of it on the engine."""
+    process = begin(runner, text)
+    process.kill()
+    process.communicate(timeout=20)
+    assert runner("gc").code == 0
+    return str(show(runner)["run"])
