@@ -182,7 +182,7 @@ def test_an_image_that_vanished_is_named_and_the_run_resumed_once_it_is_back(
 ) -> None:
     (tag,) = own.docker("images", PROFILE, "--format", "{{.Repository}}:{{.Tag}}").split()
     own.docker("tag", tag, "lost:1")
-    run = interrupted(runner, PURE.replace("steps:", "defaults: {image: 'lost:1'}\nsteps:"))
+    run = interrupted(runner, PURE.replace("run: sleep 3", "image: 'lost:1', run: sleep 3"))
     own.docker("rmi", "-f", "lost:1", tag)
     gone = runner("resume", run, "--json")
     own.load_image()
