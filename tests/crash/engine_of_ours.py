@@ -67,6 +67,15 @@ class Engine:
             subprocess.run(["timeout", "60", "docker", "save", "-o", saved, *_tags()], check=True)
         self.docker("load", "-i", str(saved))
 
+    def make_image(self, name: str) -> Path:
+        """Make an image that is nobody's profile; return the archive from which it can be loaded again."""
+        kept = self.folder / "made.tar"
+        container = self.docker("create", *_tags(), "true").strip()
+        self.docker("commit", "-c", "LABEL made=here", container, name)
+        self.docker("rm", container)
+        self.docker("save", "-o", str(kept), name)
+        return kept
+
 
 def _tags() -> list[str]:
     argv = ["timeout", "20", "docker", "images", PROFILE, "--format", "{{.Repository}}:{{.Tag}}"]

@@ -180,13 +180,11 @@ def test_an_engine_that_stops_to_answer_under_a_run_is_given_up(runner: Elsewher
 def test_an_image_that_vanished_is_named_and_the_run_resumed_once_it_is_back(
     runner: Elsewhere, own: Engine
 ) -> None:
-    (tag,) = own.docker("images", PROFILE, "--format", "{{.Repository}}:{{.Tag}}").split()
-    own.docker("tag", tag, "lost:1")
+    kept = own.make_image("lost:1")
     run = interrupted(runner, PURE.replace("run: sleep 3", "image: 'lost:1', run: sleep 3"))
-    own.docker("rmi", "-f", "lost:1", tag)
+    own.docker("rmi", "-f", "lost:1")
     gone = runner("resume", run, "--json")
-    own.load_image()
-    own.docker("tag", tag, "lost:1")
+    own.docker("load", "-i", str(kept))
     assert gone.code == 4, gone.err
     assert "lost:1" in gone.err
     assert show(runner)["status"] == "interrupted"
