@@ -6,13 +6,13 @@ import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runner.app import Stage
 from runner.engine.again import carried, in_doubt, made_anew
-from runner.errors import PolicyDenied, UsageError
+from runner.errors import PolicyDenied, SandboxError, UsageError
 from runner.events import CancelRequested, RollbackRequested, RunCreated, StepDecided
 from runner.planning.codec import plan_json
 from runner.store.journal import Before
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from runner.engine.lanes import Lanes
     from runner.engine.run import Run
     from runner.planning.plan import Plan
+    from runner.sandbox.base import Driver
     from runner.store.journal import Journal
 
 Ended = tuple[dict[str, Any], int]
@@ -55,8 +56,7 @@ class Runs:
         self._refuse_held(plan, chosen.hold_after)
         for name in _secrets(plan):
             app.bindings().find(name, plan.workflow, plan.mode)
-        driver = app.driver(engine or chosen.engine, plan.mode, watching.say)
-        try:
+        with _closing(app.driver(engine or chosen.engine, plan.mode, watching.say)) as driver:
             with ThreadPoolExecutor(1, "check") as aside:
                 able = aside.submit(driver.check)
                 app.reap(driver)
@@ -78,8 +78,6 @@ class Runs:
                 ownership = journal.create_run(run, json.dumps(plan_json(plan)), created, before)
                 stage = Stage(ownership, plan, driver, images, watching, chosen, created.origin)
                 return self._begin(stage, journal)
-        finally:
-            driver.close()
 
     def resume(self, prefix: str, watching: Watching, *, take_over: bool = False) -> Ended:
         """Go on with a run that was interrupted or held; raises ``UsageError`` when it has ended."""
@@ -159,16 +157,13 @@ class Runs:
     def _go_on(self, run: Run, journal: Journal, watching: Watching) -> Ended:
         app, plan, created = self._app, run.plan, run.created
         assert created is not None  # noqa: S101 - a run's first record
-        driver = app.make_driver(created.engine)
-        try:
+        with _closing(app.make_driver(created.engine)) as driver:
             driver.check()
+            ownership = journal.open_run(run.id)  # first: a runner that still lives begins nothing after this
             app.reap(driver, run.id)
             images = app.same_images(plan, driver, created.images, watching.say)
-            ownership = journal.open_run(run.id)
             stage = Stage(ownership, plan, driver, images, watching, app.choices(plan), origin_of(run))
             return self._execute(stage, journal, None)
-        finally:
-            driver.close()
 
     def _begin(self, stage: Stage, journal: Journal) -> Ended:
         """Drive a new run, its first sandbox on its way while the rest of the engine loads."""
@@ -225,6 +220,18 @@ def _secrets(plan: Plan) -> list[str]:
     steps = [step for step in plan.steps.values() if not step.shadowed]
     undoing = [step.compensate for step in steps if step.compensate]
     return sorted({use.secret for step in (*steps, *undoing) for use in step.secrets})
+
+
+@contextmanager
+def _closing(driver: Driver) -> Iterator[Driver]:
+    """Close the driver at the end; an engine that is away says so once, in the words of who met it first."""
+    try:
+        yield driver
+    except BaseException:
+        with suppress(SandboxError):
+            driver.close()
+        raise
+    driver.close()
 
 
 def origin_of(run: Run) -> str:

@@ -106,6 +106,11 @@ class Finish:
 Command = Enter | Expire | Start | Settle | SettleUndo | Pause | Hold | Park | Finish
 
 
+def gives_engine_up(command: Command) -> bool:
+    """Return whether the command ends a step, or its compensation, because the engine let it down."""
+    return isinstance(command, Settle | SettleUndo) and command.reason == "infra"
+
+
 def events_of(plan: Plan, command: Command) -> Iterator[Event]:
     """Yield the events that a command becomes in the journal, before the world is touched."""
     match command:

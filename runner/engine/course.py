@@ -54,7 +54,7 @@ class Course:
     def begin(self, _: happened.RunStarted, at: float) -> None:
         """Take note of a runner that drives it from now on; its turn has to be taken anew."""
         if self.began is not None and not self.parked and not self.over:  # the runner before died
-            self.used += self.last_at - self.began
+            self.used += max(0.0, self.last_at - self.began)  # who noted something may have a slower clock
         self.status, self.detail, self.ended, self.parked = RUNNING, "", None, False
         self.has_turn = self.plan.turns is None
         self.started = at if self.started is None else self.started

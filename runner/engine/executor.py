@@ -6,13 +6,13 @@ import shutil
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from runner.engine.commands import events_of
+from runner.engine.commands import events_of, gives_engine_up
 from runner.engine.decide import decide, next_time
 from runner.engine.lanes import Lanes
 from runner.engine.launch import Flight, Launcher
 from runner.engine.run import Run, fold
 from runner.engine.watch import Watch
-from runner.errors import RunnerError
+from runner.errors import EngineUnavailable, RunnerError
 from runner.events import (
     PHASE_COMPENSATE,
     PHASE_RUN,
@@ -41,7 +41,8 @@ def execute(work: Work, records: Sequence[Record]) -> Run:
     """Drive the run from ``records`` to its end, or until only a person helps; return its last state.
 
     Nothing of it is left on the engine when this returns or raises. Raises ``StoreError`` when the journal
-    or a store fails, and what ``images`` raises when a root file system is missing.
+    or a store fails, what ``images`` raises when a root file system is missing, and ``EngineUnavailable``
+    when a step would fail only because no engine answers any more: a resume goes on with it.
     """
     return Executor(work, records).run()
 
@@ -122,6 +123,8 @@ class Executor:
     def _carry_on(self) -> None:
         work = self._work
         while commands := decide(work.plan, self._run, work.clock.now(), self._lanes.free):
+            if not self._run.cancels and any(map(gives_engine_up, commands)):
+                self._need_engine()
             records = self._append([event for command in commands for event in events_of(work.plan, command)])
             self._heed_cancellation()
             for record in records:
@@ -130,6 +133,16 @@ class Executor:
             if self._is_done or not records:  # a turn that is not to be had yet
                 return
         self._launcher.park_ahead(len(self._flights))
+
+    def _need_engine(self) -> None:
+        """Leave the run to a resume where no engine answers: what fails for that has not failed yet."""
+        try:
+            self._work.driver.check()
+        except EngineUnavailable as error:
+            raise EngineUnavailable(
+                f"run {self._run.id} stops here: {error.message}",
+                cure=f"bring the engine back, then: runner resume {self._run.id}",
+            ) from error
 
     def _begin(self, start: AttemptStarted) -> None:
         name = start.step

@@ -97,6 +97,13 @@ class Run(Course):
             handler(self, event, at)
         self.last_at = at
 
+    def _begin(self, event: happened.RunStarted, at: float) -> None:
+        self.begin(event, at)
+        for name in self.undecided:
+            self.steps[name].renew()
+        for name in self.undo.undecided:
+            self.steps[name].undo.renew()
+
     def _start(self, event: happened.AttemptStarted, at: float) -> None:
         state = self.steps[event.step]
         state.start(event.attempt, at)
@@ -257,7 +264,7 @@ class Run(Course):
         happened.StepSettled: _settle,
         happened.CompensationSettled: _settle_undo,
         happened.RunCreated: Course.create,
-        happened.RunStarted: Course.begin,
+        happened.RunStarted: _begin,
         happened.CancelRequested: Course.cancel,
         happened.RollbackRequested: _roll_back,
         happened.TurnAwaited: Course.await_turn,

@@ -42,6 +42,11 @@ class Progress:
         self.last = ended
         self.tried += not ended.lost
 
+    def renew(self) -> None:
+        """Take note of a new runner: an engine that let an attempt down has all its chances anew."""
+        if self.last and self.last.reason == "infra":
+            self.tried = 0
+
     def settle(self, status: str, reason: str | None, detail: str, at: float) -> None:
         """Take the last status."""
         self.status, self.reason, self.detail = status, reason, detail

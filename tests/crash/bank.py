@@ -94,21 +94,7 @@ class Killed:
         return self._process(point, "resume", run)
 
     def _process(self, point: int, *words: str) -> subprocess.Popen[bytes]:
-        argv = [
-            sys.executable,
-            "-P",
-            str(HERE / "crash_runner.py"),
-            str(point),
-            str(self.bank.folder),
-            *words,
-        ]
-        return subprocess.Popen(
-            argv,
-            cwd=self.runner.project,
-            env=self.runner.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        return crash_runner(self.runner, self.bank.folder, point, *words)
 
     def run_id(self) -> str:
         """Return the run's id, or nothing when the runner died before it had one."""
@@ -124,6 +110,8 @@ class Killed:
             process = self.resume(run) if run else self.start()
             _, told = process.communicate(timeout=120)
             assert process.returncode == CODES[self.fail], told.decode()
+        else:  # killed after its run's end: nothing is left to resume, and what it left is for the next command
+            assert self.runner("gc").code == 0
         self.check(self.run_id())
 
     def check(self, run: str) -> None:
@@ -165,6 +153,13 @@ class Killed:
         for path in home.rglob("*"):
             assert path.is_dir() or PIN.encode() not in path.read_bytes(), f"the secret stands in {path}"
         del run
+
+
+def crash_runner(command: Command, effects: Path, point: int, *words: str) -> subprocess.Popen[bytes]:
+    """Start a runner that dies at a point, with the folder ``effects`` bound into every sandbox."""
+    argv = [sys.executable, "-P", str(HERE / "crash_runner.py"), str(point), str(effects), *words]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(argv, cwd=command.project, env=command.environment(), stdout=pipe, stderr=pipe)
 
 
 def leftovers(home: Path) -> list[str]:

@@ -30,6 +30,7 @@ def test_every_history_ends_and_every_prefix_gives_the_same_lawful_decision(
     first = first[: first.index(ended[0])]
     failed = {event.step for event in first if isinstance(event, StepSettled) and event.status == "failed"}
     blamed = world.run.expired or any(not plan.steps[name].continue_on_error for name in failed)
+    blamed = blamed or any(getattr(event, "status", "") == "compensation-failed" for event in first)
     if any(isinstance(event, CancelRequested) for event in first):
         assert ended[0].status in {"cancelled", "rollback-failed", "rolled-back"}
     else:

@@ -272,3 +272,17 @@ def test_a_thousand_steps_take_a_few_milliseconds_a_decision() -> None:
     assert decisions == 1000
     assert (time.perf_counter() - began) / decisions < 0.005
     assert game.run.status == "succeeded"
+
+
+def test_a_new_runner_gives_an_engine_that_let_a_step_down_all_its_chances_anew() -> None:
+    game = Game(step("a"))
+    game.go()
+    for _ in range(4):
+        game.end("a", "infra")
+        game.now += 60
+        game.go()
+    number = game.run.steps["a"].attempts
+    game.run.apply_event(AttemptEnded("a", number, reason="infra"), game.now)
+    assert decide(game.plan, game.run, game.now)[0] == Settle("a", "failed", "infra")
+    game.run.apply_event(RunStarted(resumed=True), game.now)
+    assert isinstance(decide(game.plan, game.run, game.now)[0], Pause)

@@ -108,19 +108,19 @@ class Removals:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_REMOVERS, thread_name_prefix="removal")
-        self._under_way: set[Future[None]] = set()
+        self._under_way: dict[Future[None], Callable[[], None]] = {}
 
     def submit(self, removal: Callable[[], None]) -> None:
-        """Run ``removal`` soon."""
-        self._under_way = {future for future in self._under_way if not _succeeded(future)}
-        self._under_way.add(self._pool.submit(removal))
+        """Run ``removal``, which may be made twice, soon."""
+        left = {future: one for future, one in self._under_way.items() if not _succeeded(future)}
+        self._under_way = {**left, self._pool.submit(removal): removal}
 
     def finish(self) -> None:
-        """Wait for all; raises the first error."""
-        done, _ = wait(self._under_way)
-        self._under_way = set()
-        for future in done:
-            future.result()
+        """Wait for all, and make again what failed: the engine may have come back; raises the first error."""
+        done, self._under_way = self._under_way, {}
+        wait(done)
+        for removal in [one for future, one in done.items() if not _succeeded(future)]:
+            removal()
 
 
 def _succeeded(future: Future[None]) -> bool:

@@ -83,6 +83,8 @@ class DockerDriver:
 
     def check(self) -> Capabilities:
         """Return the engine's version and gaps; raises ``EngineUnavailable``."""
+        if "_info" in self.__dict__:  # what it is does not change, whether it answers does
+            self._api.need("GET", "/version", "answer")
         runtimes = list(self._info.get("Runtimes") or {})
         if self._runtime not in runtimes:
             raise translate.missing_runtime(self._runtime, runtimes)
