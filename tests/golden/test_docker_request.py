@@ -88,4 +88,6 @@ def test_names_differ_by_attempt_and_step_and_are_the_same_after_a_crash() -> No
     others = [replace(SPEC, attempt=3), replace(SPEC, step="other"), replace(SPEC, run="r2")]
     others.append(replace(SPEC, directory=Path("/state/attempts.1/7")))
     assert len({first, holder_name("5eed", SPEC), *(container_name("5eed5eed5eed", o) for o in others)}) == 6
-    assert holder_name("5eed", SPEC) != holder_name("5eed", others[-1]), "whoever took the run over has its own"
+    assert holder_name("5eed", SPEC) != holder_name("5eed", others[-1]), (
+        "whoever took the run over has its own"
+    )
