@@ -145,6 +145,13 @@ def test_a_compensation_has_all_of_its_step_but_for_what_it_says_itself(runner: 
     assert "python\n" in logs
 
 
+def test_a_secret_that_only_the_rollback_needs_is_asked_for_before_anything_is_done(runner: Command) -> None:
+    done = runner.run(ORDER, "bubblewrap")
+    assert done.code == 3, done.err
+    assert "secret pin is not bound" in one_value(done)["error"]
+    assert runner("ps", "--json").out == "[]\n"
+
+
 @pytest.mark.parametrize(
     ("when", "undone"),
     [("[succeeded]", {"good"}), ("[failed]", {"bad"}), ("[succeeded, failed]", {"good", "bad"})],

@@ -21,9 +21,10 @@ from runner.events import (
     CancelRequested,
     RunCreated,
     RunEnded,
+    RunRetried,
     RunStarted,
 )
-from runner.store.journal import Journal
+from runner.store.journal import Before, Journal
 from runner.store.layout import Layout
 from runner.store.locks import RunLock, is_live, live_runs
 
@@ -121,6 +122,18 @@ def test_a_run_id_is_taken_once(journal: Journal) -> None:
     with pytest.raises(StoreError, match="exists already"):
         journal.create_run("a1", "{}", CREATED)
     assert len(journal.records("a1")) == 1
+
+
+def test_a_run_goes_on_from_another_only_while_that_one_is_as_it_was(journal: Journal) -> None:
+    owner = journal.create_run("a1", "{}", CREATED)
+    seen = journal.append(owner, [RunEnded("failed")])[-1].seq
+    journal.create_run("b1", "{}", CREATED, Before("a1", seen, "a1", []))
+    assert journal.records("a1")[-1].event == RunRetried("b1")
+    with pytest.raises(UsageError, match="changed by somebody else"):
+        journal.create_run("c1", "{}", CREATED, Before("a1", seen, "a1", []))
+    with pytest.raises(UsageError, match="changed by somebody else"):
+        journal.note("a1", CancelRequested("late"), ended_at=seen)
+    assert [row.run for row in journal.runs()] == ["a1", "b1"], "both or neither"
 
 
 def test_a_unique_prefix_finds_a_run_and_latest_the_newest(journal: Journal) -> None:
