@@ -61,7 +61,7 @@ class History:
         found = run_object(run)
         if found["status"] not in _RESTING and run.id not in live_runs(self._settings.home):
             found["status"] = "interrupted"
-        window = choices(self._settings, Path(run.plan.project) if run.plan.project else None).rollback_window
+        window = self._rollback_window(run)
         undoable = run.ended is not None and not run.successor and run.left_to_undo()
         found["rollback_until"] = rfc3339((run.ended or 0.0) + window) if undoable else None
         return found
@@ -72,6 +72,13 @@ class History:
 
         run = self._folded(report["run"])
         return advice(run.plan, report, {name: state.detail for name, state in run.steps.items()})
+
+    def _rollback_window(self, run: Run) -> float:
+        """Return for how many seconds a run can be undone; a broken ``runner.yaml`` hides no run."""
+        try:
+            return choices(self._settings, Path(run.plan.project)).rollback_window
+        except UsageError:
+            return choices(self._settings).rollback_window
 
     def _folded(self, prefix: str) -> Run:
         from runner.engine.recall import recall

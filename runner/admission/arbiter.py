@@ -12,8 +12,6 @@ from runner.events import (
     AttemptStarted,
     BreakerRefused,
     RunEnded,
-    RunHeld,
-    RunStarted,
     SecretOpened,
     TurnAwaited,
     TurnTaken,
@@ -77,8 +75,6 @@ class Arbiter:
         elif isinstance(event, RunEnded):
             turns.give_back(database, self.run)
             self._tell_of_run(database, event, now)
-        elif isinstance(event, RunHeld | RunStarted):
-            turns.give_back(database, self.run)
 
     def _tell_of_run(self, database: sqlite3.Connection, ended: RunEnded, now: float) -> None:
         if self.hold_after:

@@ -151,3 +151,11 @@ def test_a_runner_that_was_taken_over_commits_nothing_and_destroys_nothing(
     assert [ended.report["steps"][name]["attempts"] for name in "abcz"] == [1, 2, 1, 1]
     assert list(runner.home.glob("runs/*/attempts.*")) == []
     assert [line for line in Path("/proc/mounts").read_text().splitlines() if str(runner.home) in line] == []
+
+
+def test_a_broken_runner_yaml_hides_no_run_that_was_made_before(runner: Command) -> None:
+    (runner.project / "runner.yaml").write_text("{}\n")
+    assert runner.run("name: w\nsteps:\n  a: {run: 'true'}\n", "bubblewrap").code == 0
+    (runner.project / "runner.yaml").write_text("breakers: [\n")
+    assert runner("show", "latest").code == 0
+    assert runner("logs", "latest").code == 0
