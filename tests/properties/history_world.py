@@ -15,6 +15,7 @@ from runner.events import (
     PHASE_COMPENSATE,
     PHASE_RUN,
     AttemptEnded,
+    AttemptStarted,
     BreakerRefused,
     CancelRequested,
     CompensationSettled,
@@ -58,6 +59,10 @@ class World:
         record = Record(len(self.records) + 1, self.now, "me", 1, event)
         self.records.append(record)
         self.run.apply(record)
+        if isinstance(event, AttemptStarted) and event.phase == PHASE_RUN:
+            self.agreed.discard(
+                event.step
+            )  # what the breaker refused was not attempted: the word still holds
         if isinstance(event, AttemptEnded) and event.phase == PHASE_RUN and event.began:
             self.dirty.add(event.step)
         if isinstance(event, CompensationSettled) and event.status == "compensated":
@@ -188,7 +193,6 @@ class World:
         assert start.attempt == state.attempts + 1
         doubled = step.effects == "write" and start.step in self.dirty and not step.idempotent
         assert not doubled or start.step in self.agreed, "a write is done twice"
-        self.agreed.discard(start.step)
         normal = (one for name, one in self.run.steps.items() if not self.plan.steps[name].final)
         assert not step.final or all(other.settled for other in normal)
         assert not step.final or not self.run.undo.due

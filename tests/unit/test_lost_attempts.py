@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted_engine import step
+from memory_stores import MemoryStores
+from scripted_engine import Bench, ScriptedDriver, step
 
 from runner.engine.commands import Hold, Pause, Settle, Start
 from runner.engine.decide import decide
 from runner.engine.run import Run
-from runner.events import PHASE_COMPENSATE, AttemptEnded, AttemptStarted, RunStarted
+from runner.events import PHASE_COMPENSATE, AttemptEnded, AttemptStarted, RunCreated, RunStarted
 from runner.planning.plan import Plan, PlannedStep, Retry
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from runner.engine.commands import Command
 
 NOW = 100.0
@@ -59,3 +62,12 @@ def test_the_exits_of_a_step_count_beside_the_attempts_whose_runner_died() -> No
     run.apply_event(AttemptStarted("a", 4), NOW)
     run.apply_event(AttemptEnded("a", 4, exit_code=1, reason="exit"), NOW)
     assert decide(plan, run, NOW)[0] == Settle("a", "failed", "exit")
+
+
+def test_a_resume_takes_the_write_of_a_dead_runner_for_begun_and_asks_a_person(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "run", MemoryStores(tmp_path))
+    bench.stores.append([RunCreated("w", "staging", "scripted", "d", "p"), RunStarted()])
+    bench.stores.append([AttemptStarted("a", 1)])
+    driver = ScriptedDriver()
+    assert bench.run(driver, step("a", effects="write", retry=ONCE)).status == "held"
+    assert driver.made == []
