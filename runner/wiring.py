@@ -44,6 +44,10 @@ class RunJournal:
         self._make_room(records)
         return records
 
+    def confirm(self) -> None:
+        """Raise ``FenceLost`` when another runner took the run over."""
+        self.journal.confirm(self.ownership)
+
     def news(self) -> Sequence[Record]:
         """Return every record that was not returned yet; raises ``FenceLost`` once a new owner wrote one."""
         records = self.journal.records(self.ownership.run, self.seen)

@@ -104,6 +104,7 @@ class Attempt:
         try:
             if self._stopped:
                 return self._ended(None, self._stopped, self._detail)
+            self._stores.journal.confirm()  # a runner that was stopped since its intent may have a successor
             sandbox.start(self._message(secrets))
             self._began = True
             self._go_live(sandbox)

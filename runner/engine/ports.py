@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class JournalPort(Protocol):
-    """The run's journal, and the arbiter of what runs share: breakers and turns. Called from one thread."""
+    """The run's journal, and the arbiter of what runs share: breakers and turns.
+
+    Called from one thread, but for ``confirm``.
+    """
 
     def append(self, events: Sequence[Event]) -> Sequence[Record]:
         """Make the events durable together; return all records that are new, what others noted too.
@@ -26,6 +29,10 @@ class JournalPort(Protocol):
         that is not to be had as ``TurnAwaited``, or not at all when that is known. Raises ``StoreError``,
         and ``FenceLost`` when another runner took the run over.
         """
+        ...
+
+    def confirm(self) -> None:
+        """Raise ``FenceLost`` when another runner took the run over. Called from many threads."""
         ...
 
     def news(self) -> Sequence[Record]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from runner.planning.plan import Retry
 
 _NEVER = frozenset({"cancelled", "denied", "dependency"})
-INFRA_ATTEMPTS = 5  # with pauses of 1, 2, 4 and 8 seconds: an engine that is started again is waited for
+INFRA_ATTEMPTS = 5  # by default after 1, 2, 4 and 8 seconds: an engine that is started again is waited for
 _INFRA = "infra"
 
 
@@ -27,7 +27,8 @@ def next_pause(retry: Retry, attempt: int, ended: AttemptEnded, seed: str) -> fl
     is tried again within a budget of its own, whatever the author says.
 
     The full jitter (a fraction of the pause, AWS's "exponential backoff and jitter") is read from a hash
-    of ``seed``: the same history always gets the same pause.
+    of ``seed``: the same history always gets the same pause. For an engine there is none: a fraction of a
+    pause may be too short for it to come back.
     """
     from tenacity import stop_after_attempt, wait_exponential  # slow to import
 
@@ -39,7 +40,7 @@ def next_pause(retry: Retry, attempt: int, ended: AttemptEnded, seed: str) -> fl
         return None
     wait = wait_exponential(multiplier=retry.backoff, exp_base=retry.factor, max=retry.max_delay)
     pause = float(wait(state))
-    return pause * _fraction(seed) if retry.jitter else pause
+    return pause * _fraction(seed) if retry.jitter and ended.reason != _INFRA else pause
 
 
 def is_retried(retry: Retry, ended: AttemptEnded) -> bool:

@@ -149,6 +149,12 @@ class Journal:
             allowed = arbiter(database, events, self._clock.now()) if arbiter else events
             return self._insert(database, ownership, allowed)
 
+    def confirm(self, ownership: Ownership) -> None:
+        """Raise ``FenceLost`` when another runner took the run over."""
+        rows = self._read("SELECT fence FROM runs WHERE run = ?", (ownership.run,))
+        if not rows or rows[0][0] != ownership.fence:
+            raise fence_lost(ownership.run)
+
     @contextlib.contextmanager
     def tables(self) -> Iterator[sqlite3.Connection]:
         """Give the database inside one transaction, for what runs share: breakers and turns."""

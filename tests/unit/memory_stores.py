@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.engine.ports import Stores
-from runner.errors import PolicyDenied, StoreError
+from runner.errors import FenceLost, PolicyDenied, StoreError
 from runner.events import Event, Record
 from runner.vault.mask import Masker
 from runner.vault.secret import Secret
@@ -27,6 +27,7 @@ class MemoryStores:
     logs: dict[tuple[str, int], bytearray] = field(default_factory=dict)
     values: dict[str, bytes] = field(default_factory=dict)
     fail_after: int = 10**9
+    successor: bool = False
     noted: list[Record] = field(default_factory=list)
 
     def append(self, events: Sequence[Event]) -> Sequence[Record]:
@@ -37,6 +38,10 @@ class MemoryStores:
         new = [Record(start + place, time.time(), "me", 1, event) for place, event in enumerate(events)]
         self.records += new
         return [*heard, *new]
+
+    def confirm(self) -> None:
+        if self.successor:
+            raise FenceLost("another runner has taken the run over")
 
     def news(self) -> Sequence[Record]:
         new, self.noted = self.noted, []

@@ -9,7 +9,7 @@ from memory_stores import MemoryStores
 from scripted_engine import Bench, Inside, ScriptedDriver, step
 
 from runner.engine.run import fold
-from runner.errors import EngineUnavailable
+from runner.errors import EngineUnavailable, FenceLost
 from runner.events import RunEnded, StepSettled
 from runner.planning.plan import Plan, Retry
 from runner.sandbox.base import Capabilities, Exit
@@ -88,3 +88,11 @@ def test_a_removal_that_fails_at_the_end_too_is_said() -> None:
     removals.submit(fail)
     with pytest.raises(EngineUnavailable, match="away for good"):
         removals.finish()
+
+
+def test_a_runner_that_has_a_successor_by_now_starts_nothing_any_more(bench: Bench) -> None:
+    bench.stores.successor = True
+    driver = ScriptedDriver()
+    with pytest.raises(FenceLost):
+        bench.run(driver, step("a"))
+    assert driver.lanes == []
