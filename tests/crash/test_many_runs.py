@@ -89,6 +89,9 @@ class Bound:
     def news(self) -> Sequence[Record]:
         return ()
 
+    def confirm(self) -> None:
+        self._journal.confirm(self._ownership)
+
 
 def history(name: str) -> list[Event]:
     """What a step does that fails twice and then succeeds."""

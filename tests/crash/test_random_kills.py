@@ -49,7 +49,8 @@ def harass_one(folder: Path, engine: str, seed: str, most: int) -> int:
 
 
 def test_a_run_killed_at_a_few_random_instants_ends_as_if_undisturbed(tmp_path: Path, engine: str) -> None:
-    assert harass_one(tmp_path / "run", engine, f"sample/{engine}", 3)
+    tries = (harass_one(tmp_path / str(run), engine, f"sample/{engine}/{run}", 3) for run in range(8))
+    assert any(tries), "a fast machine may end a run before it is killed, but not eight"
 
 
 @pytest.mark.soak
