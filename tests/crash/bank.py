@@ -163,12 +163,14 @@ def crash_runner(command: Command, effects: Path, point: int, *words: str) -> su
 
 
 def leftovers(home: Path) -> list[str]:
-    """Return what a run left on this machine: containers, mounts, folders of attempts, processes."""
+    """Return what a run left on this machine: containers, mounts, folders, control groups, processes."""
     state = (home / "id").read_text().strip() if (home / "id").exists() else "none"
     argv = ["timeout", "20", "docker", "ps", "-aq", "--filter", f"label=runner.state={state}"]
     found = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.split()
     found += [line for line in Path("/proc/mounts").read_text().splitlines() if str(home) in line]
     found += [str(path) for path in home.glob("runs/*/attempts.*")]
+    groups = Path("/sys/fs/cgroup")
+    found += [str(path) for deep in ("*", "*/*") for path in groups.glob(f"{deep}/runner-{state[:8]}")]
     return found + list(_processes(home))
 
 
