@@ -98,7 +98,7 @@ class App:
             RunJournal(journal, stage.ownership, arbiter, len(journal.records(run))),
             Artifacts(self._settings.home),
             RunLogs(self.layout, run),
-            RunSecrets(self.bindings(), plan.workflow, plan.mode),
+            RunSecrets(self.bindings(), run, plan),
             Masker,
         )
         return Work(

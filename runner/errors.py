@@ -7,6 +7,7 @@
     ├── UsageError                     2   no    the command line is wrong
     ├── NotBuilt                       2   no    a documented feature that this version cannot run
     ├── PolicyDenied                   3   no    the operator's rule
+    ├── SourceUnavailable              4   yes   a source of secrets does not answer
     ├── SandboxError                   4   yes   the engine let a step down
     │   ├── EngineUnavailable          4   yes   nothing answers, or not for this user
     │   ├── ImageMissing               4   no    the image is neither here nor reachable
@@ -84,6 +85,12 @@ class PolicyDenied(RunnerError):
     """The operator's rules forbid it."""
 
     exit_code = 3
+
+
+class SourceUnavailable(RunnerError):
+    """A source of secrets does not answer; another attempt may succeed."""
+
+    retryable = True
 
 
 class SandboxError(RunnerError):

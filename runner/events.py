@@ -1,15 +1,11 @@
 """What can happen to a run, as frozen data: the journal's records.
 
-Every record is one of these classes; ``encode`` and ``decode`` give its JSON form,
-``{"kind": "AttemptEnded", …fields}``. Values of secrets never stand in one.
+``store/codec`` gives their JSON form. Values of secrets never stand in one.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from functools import cache
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
 
 PHASE_RUN = "run"
 PHASE_COMPENSATE = "compensate"
@@ -57,6 +53,45 @@ class SecretOpened:
     step: str
     attempt: int
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTaken:
+    """A source made a value for one attempt that can be taken back by its ``lease``; see ``vault/lease``."""
+
+    step: str
+    attempt: int
+    phase: str
+    name: str
+    source: str
+    lease: str
+    expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseReturned:
+    """A lease's value is of no use any more; ``detail`` says what could not be undone, and what to do."""
+
+    source: str
+    lease: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEnded:
+    """What became of a connection that a step asked for (``sandbox/egress``), or of ``count`` alike."""
+
+    step: str
+    attempt: int
+    phase: str
+    host: str
+    port: int
+    rule: str = ""
+    denied: str = ""
+    sent: int = 0
+    received: int = 0
+    seconds: float = 0.0
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +266,9 @@ Event = (
     | RunStarted
     | AttemptStarted
     | SecretOpened
+    | LeaseTaken
+    | LeaseReturned
+    | ConnectionEnded
     | AttemptEnded
     | RetryScheduled
     | BreakerRefused
@@ -249,9 +287,6 @@ Event = (
     | RunEnded
 )
 
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
-_TUPLES = frozenset({"warnings", "unenforced", "refused", "ahead"})
-
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -262,36 +297,3 @@ class Record:
     owner: str
     fence: int
     event: Event
-
-
-def encode(event: Event) -> dict[str, Any]:
-    """Return the event's JSON form."""
-    return {"kind": type(event).__name__, **asdict(event)}
-
-
-def decode(data: dict[str, Any]) -> Event:
-    """Return the event of a JSON form; raises ``(Key|Type|Attribute)Error`` for another."""
-    fields: dict[str, Any] = {
-        name: tuple(value) if name in _TUPLES else value for name, value in data.items()
-    }
-    kind = _KINDS[fields.pop("kind")]
-    if kind is StepCarried:
-        fields["ended"] = decode({"kind": "AttemptEnded", **fields["ended"]})
-    if kind is AttemptEnded:
-        fields["artifacts"] = tuple(ArtifactKept(**item) for item in fields["artifacts"])
-    event: Event = kind(**fields)
-    for name, types in _types(kind.__name__).items():
-        if not isinstance(getattr(event, name), types):
-            raise TypeError(f"{name} is no {types[0].__name__}")
-    return event
-
-
-@cache
-def _types(kind: str) -> dict[str, tuple[type, ...]]:
-    """Return the classes that each field may have: a number written without a fraction is read as an int."""
-    found = {}
-    for name, hint in get_type_hints(_KINDS[kind]).items():
-        given = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-        types = tuple(get_origin(each) or each for each in given)
-        found[name] = (*types, int) if float in types else types
-    return found

@@ -10,14 +10,15 @@ from runner.errors import UsageError
 from runner.events import CancelRequested, TurnAwaited
 from runner.store.journal import fence_lost
 from runner.store.logs import LogWriter
+from runner.vault.lease import Holder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runner.admission.arbiter import Arbiter
     from runner.engine.ports import LogWriterPort
-    from runner.events import Event, Record
-    from runner.planning.plan import ImageRef
+    from runner.events import AttemptStarted, Event, Record
+    from runner.planning.plan import ImageRef, Plan
     from runner.sandbox.base import Image
     from runner.store.journal import Journal, Ownership
     from runner.store.layout import Layout
@@ -43,6 +44,10 @@ class RunJournal:
         self.seen += len(records)
         self._make_room(records)
         return records
+
+    def record(self, events: Sequence[Event]) -> None:
+        """Make events durable from any thread; the run's driver sees them with its next news."""
+        self.journal.append(self.ownership, events, self.arbiter)
 
     def confirm(self) -> None:
         """Raise ``FenceLost`` when another runner took the run over."""
@@ -103,12 +108,14 @@ class RunSecrets:
     """The operator's secrets as one workflow in one mode may have them."""
 
     bindings: Bindings
-    workflow: str
-    mode: str
+    run: str
+    plan: Plan
 
-    def open(self, name: str) -> Secret:
+    def open(self, name: str, attempt: AttemptStarted, ttl: float) -> Secret:
         """Fetch a value; raises ``PolicyDenied`` when it is not bound for this workflow and mode."""
-        return self.bindings.resolve(name, self.workflow, self.mode)
+        plan, step = self.plan, (attempt.step, attempt.attempt, attempt.phase)
+        holder = Holder(self.run, plan.workflow, plan.mode, *step, plan.definition, plan.digest)
+        return self.bindings.resolve(name, holder, ttl)
 
 
 @dataclass(frozen=True, slots=True)

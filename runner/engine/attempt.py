@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from runner.engine.outputs import OUTPUT_FILE, read_outputs
 from runner.engine.pump import Pump
 from runner.errors import PolicyDenied, SandboxError
-from runner.events import PHASE_RUN, ArtifactKept, AttemptEnded
+from runner.events import PHASE_RUN, ArtifactKept, AttemptEnded, AttemptStarted
 from runner.sandbox.base import Exit, Message, SecretValue
 
 if TYPE_CHECKING:
@@ -57,6 +57,10 @@ class Attempt:
         self._masker: MaskerPort = work.stores.masker([])
 
     @property
+    def _start(self) -> AttemptStarted:
+        return AttemptStarted(self._task.step.id, self._task.number, self._task.spec.phase)
+
+    @property
     def _stores(self) -> Stores:
         return self._work.stores
 
@@ -87,9 +91,9 @@ class Attempt:
             shutil.rmtree(self._task.spec.directory, ignore_errors=True)
 
     def _open_secrets(self) -> tuple[SecretValue, ...]:
-        values = []
-        for use in self._task.step.secrets:
-            secret = self._stores.secrets.open(use.secret)
+        values, step = [], self._task.step
+        for use in step.secrets:
+            secret = self._stores.secrets.open(use.secret, self._start, step.timeout + step.grace)
             self._work.opened[use.secret] = secret
             if use.as_env and b"\0" in secret.reveal():
                 raise PolicyDenied(

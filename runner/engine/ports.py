@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from runner.clock import Cancellation, Clock
     from runner.engine.lanes import Lanes
-    from runner.events import Event, Record
+    from runner.events import AttemptStarted, Event, Record
     from runner.planning.plan import ImageRef, Plan
     from runner.sandbox.base import Driver, Image
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class JournalPort(Protocol):
     """The run's journal, and the arbiter of what runs share: breakers and turns.
 
-    Called from one thread, but for ``confirm``.
+    Called from one thread, but for ``confirm`` and ``record``.
     """
 
     def append(self, events: Sequence[Event]) -> Sequence[Record]:
@@ -29,6 +29,10 @@ class JournalPort(Protocol):
         that is not to be had as ``TurnAwaited``, or not at all when that is known. Raises ``StoreError``,
         and ``FenceLost`` when another runner took the run over.
         """
+        ...
+
+    def record(self, events: Sequence[Event]) -> None:
+        """Make events of an attempt under way durable; ``news`` returns them. Called from many threads."""
         ...
 
     def confirm(self) -> None:
@@ -88,8 +92,11 @@ class SecretPort(Protocol):
 class SecretsPort(Protocol):
     """Where secrets come from. Called from many threads."""
 
-    def open(self, name: str) -> SecretPort:
-        """Fetch the secret; raises ``PolicyDenied`` when it is not bound for this run."""
+    def open(self, name: str, attempt: AttemptStarted, ttl: float) -> SecretPort:
+        """Fetch the secret for one attempt, to last ``ttl`` seconds.
+
+        Raises ``PolicyDenied`` when it is not bound for this run, ``SourceUnavailable``.
+        """
         ...
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
@@ -58,12 +59,25 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Outlet:
+    """A port on a sandbox's own loopback whose connections are carried out to a ``Carrier``.
+
+    ``host`` is the name that ``/etc/hosts`` inside gives ``address``, empty for the proxy itself.
+    """
+
+    address: str
+    port: int
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxSpec:
     """One sandbox, complete. Nothing in it is secret: engines write it to disk and show it to others.
 
     ``phase`` is ``run`` or ``compensate``: both count their attempts from 1.
     ``directory`` is the attempt's own folder on the host; the driver makes ``in`` and ``out`` in it.
     Sandboxes with the same ``run`` and ``lane`` never run at the same time and may share a loopback.
+    Without ``outlets`` nothing leads out of it.
     """
 
     run: str
@@ -75,6 +89,7 @@ class SandboxSpec:
     limits: Limits
     directory: Path
     phase: str = "run"
+    outlets: tuple[Outlet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +169,25 @@ class Capabilities:
     gaps: tuple[Gap, ...] = ()
 
 
+class Carrier(Protocol):
+    """Takes over the connections that one sandbox makes to its outlets."""
+
+    def carry(self, outlet: int, connection: socket.socket) -> None:
+        """Own a connection to the spec's outlet number ``outlet``; returns at once. Called from many threads.
+
+        ``connection`` is a connected stream socket that carries the step's bytes and nothing else.
+        """
+        ...
+
+
 class Sandbox(Protocol):
     """One attempt's sandbox. It runs nothing before ``start``."""
 
-    def start(self, message: Message) -> None:
-        """Give the message; called once. Raises ``SandboxError`` when the sandbox is lost: nothing ran."""
+    def start(self, message: Message, carrier: Carrier | None = None) -> None:
+        """Give the message; called once. Raises ``SandboxError`` when the sandbox is lost: nothing ran.
+
+        ``carrier`` is there when the spec has outlets, which accept before the step's first instruction.
+        """
         ...
 
     def logs(self) -> Iterator[Chunk]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from runner.sandbox.base import Message, SandboxSpec
+    from runner.sandbox.base import Carrier, Message, SandboxSpec
 
 _TERMINATED, _KILLED, _TIMED_OUT, _NOT_FOUND = 143, 137, 124, 127
 
@@ -119,8 +119,9 @@ class FakeSandbox:
         self._exit: Exit | None = None
         self._collections = 0
 
-    def start(self, message: Message) -> None:
+    def start(self, message: Message, carrier: Carrier | None = None) -> None:
         """Take the message; raises ``SandboxError`` when the script says that the sandbox is lost."""
+        del carrier
         if self._outcome is None:
             self._outcome = interpret(message.argv, message.inputs)
         if self._outcome.lost_at == "start":

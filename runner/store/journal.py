@@ -25,9 +25,8 @@ from runner.events import (
     RunStarted,
     TurnAwaited,
     TurnTaken,
-    decode,
-    encode,
 )
+from runner.store.codec import decode, encode
 from runner.store.database import Database
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from runner.vault.store import checked_mode, checked_name
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from runner.vault.lease import Holder
     from runner.vault.sources.base import Source
     from runner.vault.store import SecretStore
 
@@ -101,15 +102,15 @@ class Bindings:
             cure=f"runner secrets bind {name} --from env:VAR --mode {mode} --workflow {workflow}",
         )
 
-    def resolve(self, name: str, workflow: str, mode: str) -> Secret:
+    def resolve(self, name: str, holder: Holder, ttl: float) -> Secret:
         """Open the value for one attempt; raises ``PolicyDenied`` when not bound or not there."""
-        binding = self.find(name, workflow, mode)
+        binding = self.find(name, holder.workflow, holder.mode)
         scheme, _, reference = binding.source.partition(":")
         if scheme not in self._sources:
             raise PolicyDenied(f"secret {name} is bound to an unknown source {scheme}:", cure=self._known())
         if scheme == "store":
-            reference = f"{mode}/{reference}"
-        return Secret(name, self._sources[scheme].open(reference))
+            reference = f"{holder.mode}/{reference}"
+        return Secret(name, self._sources[scheme].mint(reference, holder, ttl).values[""])
 
     def _checked(self, source: str) -> str:
         scheme, _, reference = source.partition(":")

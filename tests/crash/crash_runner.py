@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from runner.events import Record
     from runner.sandbox.base import (
         Capabilities,
+        Carrier,
         Chunk,
         Collection,
         Exit,
@@ -81,7 +82,8 @@ class CountedSandbox:
     def __init__(self, points: Points, sandbox: Sandbox) -> None:
         self._points, self._sandbox = points, sandbox
 
-    def start(self, message: Message) -> None:
+    def start(self, message: Message, carrier: Carrier | None = None) -> None:
+        del carrier
         self._points.around(lambda: self._sandbox.start(message))
 
     def logs(self) -> Iterator[Chunk]:

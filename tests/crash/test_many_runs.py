@@ -89,6 +89,9 @@ class Bound:
     def news(self) -> Sequence[Record]:
         return ()
 
+    def record(self, events: Sequence[Event]) -> None:
+        self._journal.append(self._ownership, events)
+
     def confirm(self) -> None:
         self._journal.confirm(self._ownership)
 

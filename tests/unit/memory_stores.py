@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from runner.engine.ports import Stores
 from runner.errors import FenceLost, PolicyDenied, StoreError
-from runner.events import Event, Record
+from runner.events import AttemptStarted, Event, Record
 from runner.vault.mask import Masker
 from runner.vault.secret import Secret
 
@@ -38,6 +38,10 @@ class MemoryStores:
         new = [Record(start + place, time.time(), "me", 1, event) for place, event in enumerate(events)]
         self.records += new
         return [*heard, *new]
+
+    def record(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.note(event)
 
     def confirm(self) -> None:
         if self.successor:
@@ -97,7 +101,8 @@ class MemorySecrets:
 
     values: dict[str, bytes]
 
-    def open(self, name: str) -> Secret:
+    def open(self, name: str, attempt: AttemptStarted, ttl: float) -> Secret:
+        del attempt, ttl
         if name not in self.values:
             raise PolicyDenied(f"{name} is not bound for this workflow")
         return Secret(name, self.values[name])

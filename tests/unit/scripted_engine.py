@@ -16,6 +16,7 @@ from runner.events import Event, Record, RunCreated
 from runner.planning.plan import ImageRef, Plan, PlannedStep, Retry
 from runner.sandbox.base import (
     Capabilities,
+    Carrier,
     Chunk,
     Collected,
     Collection,
@@ -61,7 +62,8 @@ class ScriptedSandbox:
         self.out.mkdir()
         self.exit = Exit(None, "infra", "never ran")
 
-    def start(self, message: Message) -> None:
+    def start(self, message: Message, carrier: Carrier | None = None) -> None:
+        del carrier
         if self.spec.step in self.driver.lost:
             self.driver.lost.discard(self.spec.step)
             raise SandboxError("the sandbox is lost")

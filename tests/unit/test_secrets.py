@@ -13,6 +13,7 @@ import pytest
 
 from runner.errors import PolicyDenied, StoreError, UsageError
 from runner.vault.bindings import Bindings
+from runner.vault.lease import Holder
 from runner.vault.secret import Secret, without_newline
 from runner.vault.sources.env import EnvSource
 from runner.vault.sources.file import FileSource
@@ -21,6 +22,10 @@ from runner.vault.store import SecretStore, StoredSecret
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def holder(workflow: str, mode: str) -> Holder:
+    return Holder("r1", workflow, mode, "step", 1, "run", "d" * 64, "p" * 64)
 
 
 @pytest.fixture
@@ -124,48 +129,48 @@ def test_what_is_no_name_is_refused(store: SecretStore, name: str) -> None:
 
 def test_an_unbound_secret_is_denied_with_the_command_that_binds_it(bindings: Bindings) -> None:
     with pytest.raises(PolicyDenied, match="not bound") as caught:
-        bindings.resolve("token", "digest", "production")
+        bindings.resolve("token", holder("digest", "production"), 60)
     assert "runner secrets bind token --from" in caught.value.cure
     assert "--mode production" in caught.value.cure
 
 
 def test_a_binding_holds_for_its_mode_alone(bindings: Bindings) -> None:
     bindings.bind("token", "env:TOKEN")
-    assert bindings.resolve("token", "digest", "staging").reveal() == b"from-env"
+    assert bindings.resolve("token", holder("digest", "staging"), 60).reveal() == b"from-env"
     with pytest.raises(PolicyDenied):
-        bindings.resolve("token", "digest", "production")
+        bindings.resolve("token", holder("digest", "production"), 60)
 
 
 def test_a_binding_for_one_workflow_is_not_for_another(bindings: Bindings, store: SecretStore) -> None:
     store.set("token", b"from-store")
     bindings.bind("token", "env:TOKEN", workflow="digest")
-    assert bindings.resolve("token", "digest", "staging").reveal() == b"from-env"
+    assert bindings.resolve("token", holder("digest", "staging"), 60).reveal() == b"from-env"
     with pytest.raises(PolicyDenied):
-        bindings.resolve("token", "other", "staging")
+        bindings.resolve("token", holder("other", "staging"), 60)
 
 
 def test_the_workflows_own_binding_comes_before_the_general_one(bindings: Bindings, tmp_path: Path) -> None:
     (tmp_path / "value").write_bytes(b"from-file\n")
     bindings.bind("token", f"file:{tmp_path / 'value'}", workflow="digest")
     bindings.bind("token", "env:TOKEN")
-    assert bindings.resolve("token", "digest", "staging").reveal() == b"from-file"
-    assert bindings.resolve("token", "other", "staging").reveal() == b"from-env"
+    assert bindings.resolve("token", holder("digest", "staging"), 60).reveal() == b"from-file"
+    assert bindings.resolve("token", holder("other", "staging"), 60).reveal() == b"from-env"
 
 
 def test_a_set_value_needs_no_binding(bindings: Bindings, store: SecretStore) -> None:
     store.set("token", b"from-store")
-    assert bindings.resolve("token", "digest", "staging").reveal() == b"from-store"
+    assert bindings.resolve("token", holder("digest", "staging"), 60).reveal() == b"from-store"
     with pytest.raises(PolicyDenied):
-        bindings.resolve("token", "digest", "production")
+        bindings.resolve("token", holder("digest", "production"), 60)
 
 
 def test_a_store_binding_reads_the_value_of_its_own_mode(bindings: Bindings, store: SecretStore) -> None:
     store.set("shared", b"staging-value")
     bindings.bind("token", "store:shared", mode="production")
     with pytest.raises(PolicyDenied, match="no value of shared for production"):
-        bindings.resolve("token", "digest", "production")
+        bindings.resolve("token", holder("digest", "production"), 60)
     store.set("shared", b"production-value", "production")
-    assert bindings.resolve("token", "digest", "production").reveal() == b"production-value"
+    assert bindings.resolve("token", holder("digest", "production"), 60).reveal() == b"production-value"
 
 
 def test_binding_again_replaces_and_unbinding_forgets(bindings: Bindings) -> None:
@@ -181,7 +186,7 @@ def test_values_are_read_afresh_each_time(bindings: Bindings, tmp_path: Path) ->
     bindings.bind("token", f"file:{path}")
     for value in (b"first", b"second"):
         path.write_bytes(value)
-        assert bindings.resolve("token", "digest", "staging").reveal() == value
+        assert bindings.resolve("token", holder("digest", "staging"), 60).reveal() == value
 
 
 @pytest.mark.parametrize("source", ["", "env:", "TOKEN", "http://x", "store:../x", "file:a\0b"])
@@ -201,7 +206,7 @@ def test_a_source_without_a_value_is_denied_with_a_cure(bindings: Bindings, tmp_
     ):
         bindings.bind("token", source)
         with pytest.raises(PolicyDenied) as caught:
-            bindings.resolve("token", "digest", "staging")
+            bindings.resolve("token", holder("digest", "staging"), 60)
         assert caught.value.cure
 
 
@@ -227,4 +232,4 @@ def test_a_damaged_bindings_file_is_a_clear_error(bindings: Bindings, tmp_path: 
     ):
         path.write_bytes(content)
         with pytest.raises(StoreError):
-            bindings.resolve("token", "digest", "staging")
+            bindings.resolve("token", holder("digest", "staging"), 60)

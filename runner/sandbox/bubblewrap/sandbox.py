@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from runner.sandbox.attempt_folder import AttemptFolder
-    from runner.sandbox.base import Collection, Message, SandboxSpec
+    from runner.sandbox.base import Carrier, Collection, Message, SandboxSpec
     from runner.sandbox.bubblewrap.cgroup import Group
     from runner.sandbox.bubblewrap.process import Process
 
@@ -63,8 +63,9 @@ class BubblewrapSandbox:
         self._destroyed = False
         self._sending = threading.Lock()
 
-    def start(self, message: Message) -> None:
+    def start(self, message: Message, carrier: Carrier | None = None) -> None:
         """Wait until PID 1 is ready, lay out the inputs, and send the message."""
+        del carrier
         self._await_hello()
         self._parts.folder.place_inputs(message.inputs)
         data = encode_message(message)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from runner.sandbox.attempt_folder import AttemptFolder
-    from runner.sandbox.base import Message, SandboxSpec
+    from runner.sandbox.base import Carrier, Message, SandboxSpec
     from runner.sandbox.docker.api import EngineApi
     from runner.sandbox.docker.container import Removals, Running
 
@@ -67,8 +67,9 @@ class DockerSandbox:
         self._stopped = False
         self._destroyed = False
 
-    def start(self, message: Message) -> None:
+    def start(self, message: Message, carrier: Carrier | None = None) -> None:
         """Wait until PID 1 is ready, lay out the inputs, and send the message."""
+        del carrier
         self._await_hello()
         self._folder.place_inputs(message.inputs)
         seconds = message.seconds + message.grace + _BACKSTOP

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from runner.vault.lease import Holder, Lease, Minted
 
 
 class Source(Protocol):
-    """Opens values by reference, afresh at each call."""
+    """Makes values by reference, which is what follows the scheme in a binding. Called from many threads."""
 
-    def open(self, reference: str) -> bytes:
-        """Return the value; raises ``PolicyDenied`` with a cure when there is none."""
+    def mint(self, reference: str, holder: Holder, ttl: float) -> Minted:
+        """Return the values as they are now, such that last ``ttl`` seconds if they end at all.
+
+        Raises ``PolicyDenied`` when there is none for this holder, ``SourceUnavailable`` when the source does
+        not answer: another attempt may get it.
+        """
+        ...
+
+
+@runtime_checkable
+class LeasingSource(Source, Protocol):
+    """A source that can take back what it made."""
+
+    def renew(self, reference: str, lease: Lease, ttl: float) -> Lease:
+        """Return the lease with ``ttl`` seconds from now; raises ``SourceUnavailable``, ``PolicyDenied``."""
+        ...
+
+    def revoke(self, reference: str, lease: Lease) -> None:
+        """Make the value useless, open sessions too; may be called twice, and by another process.
+
+        Raises ``SourceUnavailable``: it is tried again later.
+        """
         ...

@@ -6,9 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 from runner.errors import PolicyDenied
+from runner.vault.lease import Minted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from runner.vault.lease import Holder
 
 
 class EnvSource:
@@ -18,12 +21,13 @@ class EnvSource:
         """Read ``environ``, by default the process's own."""
         self._environ = os.environ if environ is None else environ
 
-    def open(self, reference: str) -> bytes:
+    def mint(self, reference: str, holder: Holder, ttl: float) -> Minted:
         """Return the variable's value as bytes."""
+        del holder, ttl
         value = self._environ.get(reference)
         if not value:
             raise PolicyDenied(
                 f"the environment variable {reference} is not set or empty",
                 cure=f"export {reference} before the run, or bind another source",
             )
-        return os.fsencode(value)
+        return Minted({"": os.fsencode(value)})

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner.errors import PolicyDenied
 from runner.vault.files import open_regular
+from runner.vault.lease import Minted
 from runner.vault.secret import without_newline
+
+if TYPE_CHECKING:
+    from runner.vault.lease import Holder
 
 _LIMIT = 1 << 20
 
@@ -14,8 +19,9 @@ _LIMIT = 1 << 20
 class FileSource:
     """``file:/absolute/path``, a regular file of at most 1 MiB; a single line loses its line end."""
 
-    def open(self, reference: str) -> bytes:
+    def mint(self, reference: str, holder: Holder, ttl: float) -> Minted:
         """Return the file's content."""
+        del holder, ttl
         try:
             stream = open_regular(Path(reference), follow=True)
         except OSError as error:
@@ -27,4 +33,4 @@ class FileSource:
             value = stream.read(_LIMIT + 1)
         if not value or len(value) > _LIMIT:
             raise PolicyDenied(f"{reference} is empty or larger than 1 MiB", cure="bind another source")
-        return without_newline(value)
+        return Minted({"": without_newline(value)})

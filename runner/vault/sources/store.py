@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runner.errors import PolicyDenied
+from runner.vault.lease import Minted
 
 if TYPE_CHECKING:
+    from runner.vault.lease import Holder
     from runner.vault.store import SecretStore
 
 
@@ -17,8 +19,9 @@ class StoreSource:
         """Read from ``store``."""
         self._store = store
 
-    def open(self, reference: str) -> bytes:
+    def mint(self, reference: str, holder: Holder, ttl: float) -> Minted:
         """Return the newest value."""
+        del holder, ttl
         mode, _, name = reference.partition("/")
         value = self._store.get(name, mode)
         if value is None:
@@ -26,4 +29,4 @@ class StoreSource:
                 f"the store holds no value of {name} for {mode}",
                 cure=f"runner secrets set {name} --mode {mode}",
             )
-        return value
+        return Minted({"": value})
