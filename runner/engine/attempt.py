@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 
 from runner.engine.outputs import OUTPUT_FILE, read_outputs
 from runner.engine.pump import Pump
-from runner.errors import PolicyDenied, SandboxError
+from runner.errors import PolicyDenied, SandboxError, SourceUnavailable
 from runner.events import PHASE_RUN, ArtifactKept, AttemptEnded, AttemptStarted
 from runner.sandbox.base import Exit, Message, SecretValue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from runner.engine.ports import MaskerPort, Observer, Stores, Work
     from runner.planning.plan import PlannedStep
-    from runner.sandbox.base import Collection, Sandbox, SandboxSpec
+    from runner.sandbox.base import Collection as Collected
+    from runner.sandbox.base import Sandbox, SandboxSpec
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _GLOB = frozenset("*?[")
@@ -75,12 +76,18 @@ class Attempt:
         if live:
             live.stop(grace=self._task.step.grace if grace is None else grace)
 
+    def holds(self, names: Collection[str]) -> list[str]:
+        """Return which of these secrets the attempt has, or is about to have."""
+        return sorted({use.secret for use in self._task.step.secrets if use.secret in names})
+
     def run(self) -> AttemptEnded:
         """Make the attempt and return its end, with its sandbox gone; raises ``StoreError`` only."""
         try:
-            return self._run_sandboxed(self._open_secrets())
+            return self._run_with_secrets()
         except PolicyDenied as error:
             return self._ended(None, "denied", str(error))
+        except SourceUnavailable as error:
+            return self._ended(None, self._stopped or "infra", self._detail or str(error))
         except SandboxError as error:
             if self._stopped:
                 return self._ended(None, self._stopped, self._detail)
@@ -90,17 +97,25 @@ class Attempt:
         finally:
             shutil.rmtree(self._task.spec.directory, ignore_errors=True)
 
+    def _run_with_secrets(self) -> AttemptEnded:
+        try:
+            return self._run_sandboxed(self._open_secrets())
+        finally:
+            if self._task.step.secrets:
+                self._stores.secrets.close(self._start)
+
     def _open_secrets(self) -> tuple[SecretValue, ...]:
         values, step = [], self._task.step
         for use in step.secrets:
             secret = self._stores.secrets.open(use.secret, self._start, step.timeout + step.grace)
-            self._work.opened[use.secret] = secret
+            self._work.opened.append(secret)
             if use.as_env and b"\0" in secret.reveal():
                 raise PolicyDenied(
                     f"secret {use.secret} holds a NUL byte, which no variable can: use it as a file"
                 )
             values.append(SecretValue(use.name, secret.reveal(), use.as_env))
-        self._masker = self._stores.masker([one.reveal() for one in list(self._work.opened.values())])
+        opened = dict.fromkeys(value for one in tuple(self._work.opened) for value in one.to_mask())
+        self._masker = self._stores.masker(list(opened))
         return tuple(values)
 
     def _run_sandboxed(self, secrets: tuple[SecretValue, ...]) -> AttemptEnded:
@@ -160,7 +175,7 @@ class Attempt:
         finally:
             log.close()
 
-    def _conclude(self, exited: Exit, collection: Collection) -> AttemptEnded:
+    def _conclude(self, exited: Exit, collection: Collected) -> AttemptEnded:
         outputs: dict[str, str] = {}
         kept: list[ArtifactKept] = []
         bad = [words for words in collection.refused if words != f"{OUTPUT_FILE}: was not written"]

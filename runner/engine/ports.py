@@ -88,6 +88,10 @@ class SecretPort(Protocol):
         """Return the value."""
         ...
 
+    def to_mask(self) -> tuple[bytes, ...]:
+        """Return every value that no output may show: what came with it from its source too."""
+        ...
+
 
 class SecretsPort(Protocol):
     """Where secrets come from. Called from many threads."""
@@ -97,6 +101,10 @@ class SecretsPort(Protocol):
 
         Raises ``PolicyDenied`` when it is not bound for this run, ``SourceUnavailable``.
         """
+        ...
+
+    def close(self, attempt: AttemptStarted) -> None:
+        """Take back all that the attempt had from its sources; never raises what they say."""
         ...
 
 
@@ -174,4 +182,4 @@ class Work:
     lanes: int = 4
     origin: str = ""
     ahead: Lanes | None = None
-    opened: dict[str, SecretPort] = field(default_factory=dict, repr=False)
+    opened: list[SecretPort] = field(default_factory=list, repr=False)
