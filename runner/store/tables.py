@@ -58,7 +58,7 @@ class OpenLease:
 
 @dataclass(frozen=True, slots=True)
 class SecretUse:
-    """A run that a secret was handed to, last ``at`` (seconds since 1970); ``leased``: each time with a lease."""
+    """A run that a secret was handed to, last ``at`` (since 1970); ``leased``: each time with a lease."""
 
     name: str
     run: str
