@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from runner.clock import Cancellation, Clock
@@ -92,6 +92,10 @@ class SecretPort(Protocol):
         """Return every value that no output may show: what came with it from its source too."""
         ...
 
+    def to_find(self) -> tuple[bytes, ...]:
+        """Return those that no result may hold: not what is masked for safety, as the name of a host."""
+        ...
+
 
 class SecretsPort(Protocol):
     """Where secrets come from. Called from many threads."""
@@ -125,6 +129,10 @@ class MaskerPort(Protocol):
 
     def flush(self) -> bytes:
         """Return the rest at the end of the stream."""
+        ...
+
+    def find(self, pieces: Iterator[bytes]) -> bytes:
+        """Return the first secret in a stream as it stands there, if it is too long for chance."""
         ...
 
 
