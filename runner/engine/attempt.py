@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
-    from runner.engine.ports import MaskerPort, Observer, Stores, Work
+    from runner.engine.ports import MaskerPort, Observer, SecretPort, Stores, Work
     from runner.planning.plan import PlannedStep
     from runner.sandbox.base import Collection as Collected
     from runner.sandbox.base import Sandbox, SandboxSpec
@@ -55,7 +55,9 @@ class Attempt:
         self._live: Sandbox | None = None
         self._stopped = ""
         self._detail = ""
+        self._grace = task.step.grace
         self._began = False
+        self._own: list[SecretPort] = []
         self._masker: MaskerPort = work.stores.masker([])
 
     @property
@@ -73,9 +75,10 @@ class Attempt:
                 return
             if not self._stopped:
                 self._stopped, self._detail = reason, detail
-            live = self._live
+            self._grace = self._task.step.grace if grace is None else grace
+            live, grace = self._live, self._grace
         if live:
-            live.stop(grace=self._task.step.grace if grace is None else grace)
+            live.stop(grace=grace)
 
     def holds(self, names: Collection[str]) -> list[str]:
         """Return which of these secrets the attempt has, or is about to have."""
@@ -84,7 +87,7 @@ class Attempt:
     def run(self) -> AttemptEnded:
         """Make the attempt and return its end, with its sandbox gone; raises ``StoreError`` only."""
         try:
-            return self._run_with_secrets()
+            return self._run_sandboxed()
         except PolicyDenied as error:
             return self._ended(None, "denied", str(error))
         except SourceUnavailable as error:
@@ -98,30 +101,28 @@ class Attempt:
         finally:
             shutil.rmtree(self._task.spec.directory, ignore_errors=True)
 
-    def _run_with_secrets(self) -> AttemptEnded:
-        try:
-            return self._run_sandboxed(self._open_secrets())
-        finally:
-            if self._task.step.secrets:
-                self._stores.secrets.close(self._start)
-
     def _open_secrets(self) -> tuple[SecretValue, ...]:
         values, step = [], self._task.step
         for use in step.secrets:
             secret = self._stores.secrets.open(use.secret, self._start, step.timeout + step.grace)
-            self._work.opened.append(secret)
+            self._work.opened.add(secret)
+            self._own.append(secret)
             if use.as_env and b"\0" in secret.reveal():
                 raise PolicyDenied(
                     f"secret {use.secret} holds a NUL byte, which no variable can: use it as a file"
                 )
             values.append(SecretValue(use.name, secret.reveal(), use.as_env))
-        opened = dict.fromkeys(value for one in tuple(self._work.opened) for value in one.to_mask())
-        self._masker = self._stores.masker(list(opened))
+        hidden = dict.fromkeys(value for one in self._opened() for value in one.to_mask())
+        self._masker = self._stores.masker(list(hidden))
         return tuple(values)
 
-    def _run_sandboxed(self, secrets: tuple[SecretValue, ...]) -> AttemptEnded:
-        sandbox = self._task.sandbox()
+    def _opened(self) -> tuple[SecretPort, ...]:
+        return (*self._own, *self._work.opened.all())
+
+    def _run_sandboxed(self) -> AttemptEnded:
+        sandbox = self._task.sandbox()  # first: one that was made ahead is gone at the end, whatever happens
         try:
+            secrets = () if self._stopped else self._open_secrets()
             if self._stopped:
                 return self._ended(None, self._stopped, self._detail)
             self._stores.journal.confirm()  # a runner that was stopped since its intent may have a successor
@@ -136,13 +137,15 @@ class Attempt:
                 self._live = None
             with suppress(SandboxError):  # the verdict stands; what remains carries our labels and is reaped
                 sandbox.destroy()
+            if self._task.step.secrets:  # the step is dead: what it had is of no use from now on
+                self._stores.secrets.close(self._start)
 
     def _go_live(self, sandbox: Sandbox) -> None:
         with self._lock:
             self._live = sandbox
-            stopped = self._stopped
+            stopped, grace = self._stopped, self._grace
         if stopped:
-            sandbox.stop(grace=self._task.step.grace)
+            sandbox.stop(grace=grace)
 
     def _message(self, secrets: tuple[SecretValue, ...]) -> Message:
         step = self._task.step
@@ -177,7 +180,7 @@ class Attempt:
             log.close()
 
     def _conclude(self, exited: Exit, collection: Collected) -> AttemptEnded:
-        leaks = Leaks(tuple(self._work.opened), self._stores.masker)
+        leaks = Leaks(self._opened(), self._stores.masker)
         found = Results(self._masker, leaks, self._stores.artifacts)
         found.refused = [words for words in collection.refused if words != f"{OUTPUT_FILE}: was not written"]
         for file in collection.files:

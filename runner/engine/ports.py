@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from runner.engine.opened import Opened
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from runner.events import AttemptStarted, Event, Record
     from runner.planning.plan import ImageRef, Plan
     from runner.sandbox.base import Driver, Image
+    from runner.vault.binding import Terms
 
 
 class JournalPort(Protocol):
@@ -82,6 +85,11 @@ class SecretPort(Protocol):
     @property
     def name(self) -> str:
         """The name in the workflow."""
+        ...
+
+    @property
+    def terms(self) -> Terms | None:
+        """How it may be used where the step never sees it."""
         ...
 
     def reveal(self) -> bytes:
@@ -190,4 +198,4 @@ class Work:
     lanes: int = 4
     origin: str = ""
     ahead: Lanes | None = None
-    opened: list[SecretPort] = field(default_factory=list, repr=False)
+    opened: Opened = field(default_factory=Opened, repr=False)
