@@ -168,6 +168,8 @@ def _list(app: App, args: argparse.Namespace) -> int:
 def _state(row: dict[str, object]) -> str:
     if isinstance(row["revoked"], dict):
         return f"revoked by {row['revoked']['by']} at {row['revoked']['at']}"
+    if isinstance(row["refused"], list) and row["refused"]:
+        return f"revoked for {', '.join(row['refused'])}"
     return "overdue: runner secrets rotate" if row["overdue"] else "ok"
 
 
