@@ -96,10 +96,10 @@ class Bindings:
                 return each
         return None
 
-    def refused_workflows(self, binding: Binding) -> list[str]:
+    def refused_workflows(self, binding: Binding) -> tuple[str, ...]:
         """Return the workflows that a binding is no longer for, because all of theirs was revoked."""
         revoked = (each for each in self._file.read().revoked if each.workflow)
-        return sorted(
+        return tuple(
             each.workflow
             for each in revoked
             if each.covers(binding.name, binding.mode, each.workflow)
