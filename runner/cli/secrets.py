@@ -125,10 +125,15 @@ def _bind(app: App, args: argparse.Namespace) -> int:
 def _seconds(option: str, text: str | None) -> float | None:
     from runner.units import parse_duration
 
+    if text is None:
+        return None
     try:
-        return None if text is None else parse_duration(text)
+        seconds = parse_duration(text)
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from error
+    if not seconds:
+        raise UsageError(f"{option}: 0 is no time", cure="leave the option out for no limit")
+    return seconds
 
 
 def _unbind(app: App, args: argparse.Namespace) -> int:
