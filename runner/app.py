@@ -88,6 +88,7 @@ class App:
         """Return all that driving a run takes; its first sandbox may be on its way in the lanes ``ahead``."""
         from runner.admission.arbiter import Arbiter
         from runner.engine.ports import Stores, Work
+        from runner.network import RunNetwork
         from runner.store.artifacts import Artifacts
         from runner.vault.mask import Masker
         from runner.wiring import RunImages, RunJournal, RunLogs, RunSecrets
@@ -100,6 +101,7 @@ class App:
             RunLogs(self.layout, run),
             RunSecrets(self.bindings(), run, plan),
             Masker,
+            RunNetwork(stage.choices.authorities),
         )
         return Work(
             run=run,

@@ -8,7 +8,11 @@
     hold_after: 5                   # a workflow that failed so often in a row is held; 0 (the default): never
     rollback_window: 30d            # how long a run that has ended can be undone
 
-Of a number in both files the stricter one counts.
+Of a number in both files the stricter one counts. The policy alone may hold::
+
+    egress:
+      private: ["db.internal:5432"]   # hosts on private addresses that workflows may ask for
+      ca: /etc/ssl/corporate.pem      # authorities that are trusted beside the system's
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ _MOST_PARALLEL = 256
 _MOST_FAILURES = 1000
 _BREAKER = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"
 _LARGEST_FILE = 1 << 20
+_SHARED = ("defaults", "max_parallel", "breakers", "hold_after", "rollback_window")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,8 @@ class Choices:
     """What the policy and the project say together.
 
     The engine, how many steps run at a time, the breakers by name, after how many failures in a row a
-    workflow is held (0: never), and for how many seconds a run that has ended can be rolled back.
+    workflow is held (0: never), and for how many seconds a run that has ended can be rolled back. ``private``
+    are the hosts (``host:port``) that may stand on private addresses, ``authorities`` a file of certificates.
     """
 
     engine: str = "auto"
@@ -81,6 +87,8 @@ class Choices:
     breakers: Mapping[str, BreakerRule] = field(default_factory=dict)
     hold_after: int = 0
     rollback_window: float = ROLLBACK_WINDOW
+    private: frozenset[str] = frozenset()
+    authorities: Path | None = None
 
 
 def _folder(environ: Mapping[str, str], name: str, default: Path) -> Path:
@@ -96,8 +104,8 @@ def _policy(environ: Mapping[str, str], config: Path) -> Path:
 
 def choices(settings: Settings, project: Path | None = None) -> Choices:
     """Return the policy's choices, narrowed by the project's ``runner.yaml``; raises ``UsageError``."""
-    policy = _read(settings.policy)
-    narrowed = _read(project / PROJECT_FILE) if project else {}
+    policy = _read(settings.policy, (*_SHARED, "egress"))
+    narrowed = _read(project / PROJECT_FILE, _SHARED) if project else {}
     held = [each["hold_after"] for each in (policy, narrowed) if each.get("hold_after")]
     window = min(each.get("rollback_window", ROLLBACK_WINDOW) for each in (policy, narrowed))
     return Choices(
@@ -106,6 +114,8 @@ def choices(settings: Settings, project: Path | None = None) -> Choices:
         _breakers(policy, narrowed),
         min(held, default=0),
         window,
+        policy.get("private", frozenset()),
+        policy.get("authorities"),
     )
 
 
@@ -155,7 +165,7 @@ def _breakers(policy: dict[str, Any], project: dict[str, Any]) -> dict[str, Brea
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, known: tuple[str, ...]) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST_FILE + 1)
@@ -165,7 +175,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     if len(data) > _LARGEST_FILE:
         raise UsageError(f"{path}: is larger than 1 MiB")
-    return _checked(path, _parse(path, data))
+    return _checked(path, _mapping(path, _parse(path, data), known))
 
 
 def _parse(path: Path, data: bytes) -> object:
@@ -178,8 +188,7 @@ def _parse(path: Path, data: bytes) -> object:
         raise UsageError(f"{path}: is not YAML: {str(error).splitlines()[0]}") from error
 
 
-def _checked(path: Path, data: object) -> dict[str, Any]:
-    top = _mapping(path, data, ("defaults", "max_parallel", "breakers", "hold_after", "rollback_window"))
+def _checked(path: Path, top: dict[str, Any]) -> dict[str, Any]:
     defaults = _mapping(path, top.get("defaults"), ("engine",))
     found: dict[str, Any] = {}
     if "engine" in defaults:
@@ -194,6 +203,22 @@ def _checked(path: Path, data: object) -> dict[str, Any]:
         found["rollback_window"] = _duration(path, "rollback_window", top["rollback_window"])
     if "breakers" in top:
         found["breakers"] = _declared(path, top["breakers"])
+    return found | _network(path, top.get("egress"))
+
+
+def _network(path: Path, data: object) -> dict[str, Any]:
+    given = _mapping(path, data, ("private", "ca"))
+    found: dict[str, Any] = {}
+    hosts = given.get("private", [])
+    if not isinstance(hosts, list) or not all(isinstance(each, str) and ":" in each for each in hosts):
+        raise UsageError(
+            f"{path}: egress.private is a list of hosts with their ports, such as db.internal:5432"
+        )
+    found["private"] = frozenset(each.lower() for each in hosts)
+    if "ca" in given:
+        if not isinstance(given["ca"], str) or not Path(given["ca"]).is_file():
+            raise UsageError(f"{path}: egress.ca is no file of certificates: {given['ca']}")
+        found["authorities"] = Path(given["ca"])
     return found
 
 

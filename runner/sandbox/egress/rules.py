@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from runner.sandbox.base import Outlet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from runner.workflow.hosts import Rule
 
 PROXY_ADDRESS = "127.0.0.1"
 PROXY_PORT = 3128
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One host that a step may reach; ``written`` is the line that says so.
-
-    ``host`` is in lower case without a final dot: a name, an address, or ``*.`` and a name. ``kind`` is
-    ``web`` (by the proxy) or ``tcp`` (an outlet of its own). Only TLS passes unless ``insecure``; only public
-    addresses are connected to unless ``private``. ``most`` is how many bytes may pass in all, 0 for any.
-    """
-
-    host: str
-    port: int
-    kind: str = "web"
-    insecure: bool = False
-    private: bool = False
-    most: int = 0
-    written: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,5 +48,21 @@ class Connection:
     rule: str = ""
     denied: str = ""
     sent: int = 0
+    failed: str = ""
     received: int = 0
     seconds: float = 0.0
+    count: int = 1
+
+
+def outlets_of(rules: Iterable[Rule]) -> tuple[Outlet, ...]:
+    """Return the outlets of a sandbox: first the proxy's, then one for each ``tcp`` rule, in their order.
+
+    Each host has a loopback address of its own, so that two with the same port do not meet.
+    """
+    addresses: dict[str, str] = {}
+    outlets = [Outlet(PROXY_ADDRESS, PROXY_PORT)]
+    for rule in rules:
+        if rule.kind == "tcp":
+            address = addresses.setdefault(rule.host, f"127.0.0.{len(addresses) + 2}")
+            outlets.append(Outlet(address, rule.port, rule.host))
+    return tuple(outlets)
