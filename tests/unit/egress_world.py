@@ -27,14 +27,18 @@ if TYPE_CHECKING:
     from runner.sandbox.egress.gate import Gate
     from runner.sandbox.egress.rules import Connection, Injection, Rule
 
-QUICK = Limits(head_seconds=1.0, hello_seconds=1.0, connect_seconds=2.0, resolve_seconds=1.0, idle_seconds=5.0)
+QUICK = Limits(
+    head_seconds=1.0, hello_seconds=1.0, connect_seconds=2.0, resolve_seconds=1.0, idle_seconds=5.0
+)
 
 
 def certificates(folder: Path, *names: str) -> tuple[Path, Path]:
     """Make an authority and a server certificate for ``names``; return the files of both (PEM)."""
     key, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "the world's own authority")])
-    authority = _signed(issuer, issuer, key.public_key(), key, x509.BasicConstraints(ca=True, path_length=None))
+    authority = _signed(
+        issuer, issuer, key.public_key(), key, x509.BasicConstraints(ca=True, path_length=None)
+    )
     alternatives = x509.SubjectAlternativeName([_alternative(name) for name in names])
     leaf = _signed(x509.Name([]), issuer, own.public_key(), key, alternatives)
     pem = serialization.Encoding.PEM
@@ -68,7 +72,9 @@ def _signed(
 class Server:
     """A real server on loopback that keeps what reached it: ``heard`` holds each connection's bytes."""
 
-    def __init__(self, talk: Callable[[socket.socket, Server], None], context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, talk: Callable[[socket.socket, Server], None], context: ssl.SSLContext | None = None
+    ) -> None:
         self.talk = talk
         self.context = context
         self.connections = 0
@@ -114,7 +120,9 @@ def read_request(peer: socket.socket) -> bytes:
             return data
         data += more
     head, _, body = data.partition(b"\r\n\r\n")
-    length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
+    length = next(
+        (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
+    )
     chunked = b"transfer-encoding: chunked" in head.lower()
     while len(body) < length or (chunked and not body.endswith(b"0\r\n\r\n")):
         body += peer.recv(65536)
@@ -167,7 +175,8 @@ class World:
     def _carry(self, listener: socket.socket, outlet: int) -> None:
         with contextlib.suppress(OSError):
             while True:
-                self.gate.carry(outlet, listener.accept()[0])
+                peer, _ = listener.accept()
+                self.gate.carry(outlet, peer)
 
     def reported(self, count: int = 1) -> list[Connection]:
         """Wait until so many connections were reported."""

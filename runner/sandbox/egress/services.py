@@ -42,6 +42,13 @@ class Services:
         self._authority: Authority | None = None
         self._client: ssl.SSLContext | None = None
 
+    def prepare(self) -> None:
+        """Make and load what an added header takes, before it is needed."""
+        from runner.sandbox.egress import inject  # noqa: F401 - loaded for later
+
+        self.authority()
+        self.client()
+
     def authority(self) -> Authority:
         """Return the certificate authority of the run, made when any thread first asks."""
         with self._making:
