@@ -119,9 +119,7 @@ def parse_rule(entry: str | Mapping[str, object]) -> Rule:
 
 def line(rule: Rule) -> str:
     """Return the entry that stands for ``rule``, ready to be put into a list under ``egress``."""
-    scheme = (
-        "tcp" if rule.kind == "tcp" else "http" if rule.insecure and rule.port == _PORTS["http"] else "https"
-    )
+    scheme = "tcp" if rule.kind == "tcp" else "http" if rule.insecure else "https"
     address = f"{scheme}://{shown(rule.host, 0 if rule.port == _PORTS[scheme] else rule.port)}"
     wild = ["reason: …"] if rule.host.startswith("*.") else []
     said = [f"{key}: true" for key in ("insecure", "private") if getattr(rule, key)] + wild
