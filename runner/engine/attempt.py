@@ -214,6 +214,8 @@ class Attempt:
             outputs={key: self._masker.mask_text(value) for key, value in outputs.items()},
             artifacts=tuple(kept),
             refused=tuple(map(self._masker.mask_text, bad)),
+            began=not exited.refused,
+            final=exited.refused,
         )
 
     def _mask(self, data: bytes) -> bytes:
