@@ -60,7 +60,9 @@ class RunNetwork:
         outlets = (None, *(rule for rule in (*step.egress, *step.closed) if rule.kind == "tcp"))
         gate = proxy.gate(Policy(step.egress, injections), outlets, report)
         own = (proxy.authority,) if injections else ()
-        return Way(gate, environment(), {FILE: authorities(self.trust, *own)})
+        return Way(
+            gate, environment(rule.host for rule in step.egress), {FILE: authorities(self.trust, *own)}
+        )
 
     def close(self) -> None:
         """End the proxy; may be called twice."""

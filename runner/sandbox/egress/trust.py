@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner.errors import UsageError
 from runner.sandbox.egress.rules import PROXY_ADDRESS, PROXY_PORT
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 FILE = "ca-certificates.crt"
 _PLACE = f"/run/secrets/{FILE}"
 _PROXY = f"http://{PROXY_ADDRESS}:{PROXY_PORT}"
+_OWN = ("localhost", "127.0.0.1", "::1")
 _LONGEST = 1 << 20
 _SYSTEM = (  # where Go's crypto/x509 looks on Linux
     "/etc/ssl/certs/ca-certificates.crt",
@@ -29,14 +34,18 @@ _NAMES = (  # OpenSSL and Python, curl, requests, Node, git, pip, the AWS SDKs
 )
 _WEB = {
     **{name: _PROXY for each in ("http_proxy", "https_proxy", "all_proxy") for name in (each, each.upper())},
-    **dict.fromkeys(("no_proxy", "NO_PROXY"), "localhost,127.0.0.0/8,::1"),
     **dict.fromkeys(_NAMES, _PLACE),
 }
 
 
-def environment() -> dict[str, str]:
-    """Return the variables that lead programs to the proxy."""
-    return dict(_WEB)
+def environment(hosts: Iterable[str]) -> dict[str, str]:
+    """Return the variables that lead programs to the proxy, but to the step's own loopback directly.
+
+    ``hosts`` are those of the rules: one of them may be called localhost.
+    """
+    reached = set(hosts)
+    own = ",".join(name for name in _OWN if name not in reached)
+    return {**_WEB, "no_proxy": own, "NO_PROXY": own}
 
 
 def authorities(own: Path | None, *more: bytes) -> bytes:
