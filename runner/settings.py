@@ -8,7 +8,8 @@
     hold_after: 5                   # a workflow that failed so often in a row is held; 0 (the default): never
     rollback_window: 30d            # how long a run that has ended can be undone
 
-Of a number in both files the stricter one counts.
+Of a number in both files the stricter one counts. ``sources`` (see ``vault/sources/declared``) stands in the
+policy alone: where secrets come from is the operator's.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _MOST_PARALLEL = 256
 _MOST_FAILURES = 1000
 _BREAKER = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"
 _LARGEST_FILE = 1 << 20
+_SOURCES = ("identity", "openbao", "postgres")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,11 @@ def choices(settings: Settings, project: Path | None = None) -> Choices:
     """Return the policy's choices, narrowed by the project's ``runner.yaml``; raises ``UsageError``."""
     policy = _read(settings.policy)
     narrowed = _read(project / PROJECT_FILE) if project else {}
+    if "sources" in narrowed:
+        raise UsageError(
+            f"{PROJECT_FILE}: sources says where secrets come from, which is the operator's alone",
+            cure=f"take it out of {PROJECT_FILE}; it stands in the operator's policy, {settings.policy}",
+        )
     held = [each["hold_after"] for each in (policy, narrowed) if each.get("hold_after")]
     window = min(each.get("rollback_window", ROLLBACK_WINDOW) for each in (policy, narrowed))
     return Choices(
@@ -107,6 +114,12 @@ def choices(settings: Settings, project: Path | None = None) -> Choices:
         min(held, default=0),
         window,
     )
+
+
+def declared_sources(settings: Settings) -> dict[str, Any]:
+    """Return what the operator's policy says under ``sources``, as written; raises ``UsageError``."""
+    found: dict[str, Any] = _read(settings.policy).get("sources", {})
+    return found
 
 
 def policy_digest(settings: Settings) -> str:
@@ -179,7 +192,8 @@ def _parse(path: Path, data: bytes) -> object:
 
 
 def _checked(path: Path, data: object) -> dict[str, Any]:
-    top = _mapping(path, data, ("defaults", "max_parallel", "breakers", "hold_after", "rollback_window"))
+    known = ("defaults", "max_parallel", "breakers", "hold_after", "rollback_window", "sources")
+    top = _mapping(path, data, known)
     defaults = _mapping(path, top.get("defaults"), ("engine",))
     found: dict[str, Any] = {}
     if "engine" in defaults:
@@ -194,6 +208,8 @@ def _checked(path: Path, data: object) -> dict[str, Any]:
         found["rollback_window"] = _duration(path, "rollback_window", top["rollback_window"])
     if "breakers" in top:
         found["breakers"] = _declared(path, top["breakers"])
+    if "sources" in top:
+        found["sources"] = _mapping(path, top["sources"], _SOURCES)
     return found
 
 
