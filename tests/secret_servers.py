@@ -79,7 +79,9 @@ def openbao() -> Iterator[Server]:
         argv = [program, "server", "-dev", "-dev-tls", f"-dev-tls-cert-dir={folder}", "-dev-no-store-token"]
         argv += [f"-dev-listen-address=127.0.0.1:{port}", f"-dev-root-token-id={ROOT_TOKEN}"]
         with (folder / "log").open("wb") as log:
-            child = subprocess.Popen(argv, stdout=log, stderr=log, env={"PATH": os.environ["PATH"], "HOME": name})
+            child = subprocess.Popen(
+                argv, stdout=log, stderr=log, env={"PATH": os.environ["PATH"], "HOME": name}
+            )
         server = Server(child, folder, port, {"ca": folder / "vault-ca.pem"})
         yield from _serving(server, "OpenBao server started!", signal.SIGTERM)
 
@@ -89,7 +91,9 @@ def postgres() -> Iterator[Server]:
     """Serve a new PostgreSQL cluster whose superuser is ``postgres`` with ``ADMIN_PASSWORD``."""
     programs = find_postgres()
     assert programs
-    who: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []} if not os.geteuid() else {}
+    who: dict[str, Any] = (
+        {"user": "postgres", "group": "postgres", "extra_groups": []} if not os.geteuid() else {}
+    )
     with tempfile.TemporaryDirectory(prefix="pg-") as name:
         folder, port = Path(name), free_port()
         (folder / "password").write_text(ADMIN_PASSWORD)
@@ -98,7 +102,12 @@ def postgres() -> Iterator[Server]:
                 shutil.chown(path, "postgres", "postgres")
         made = [programs / "initdb", "-D", folder / "data", "-U", "postgres", "--auth=scram-sha-256", "-N"]
         subprocess.run(
-            [*made, f"--pwfile={folder}/password"], check=True, capture_output=True, timeout=60, cwd="/", **who
+            [*made, f"--pwfile={folder}/password"],
+            check=True,
+            capture_output=True,
+            timeout=60,
+            cwd="/",
+            **who,
         )
         argv: list[str | Path] = [programs / "postgres", "-D", folder / "data", "-h", "127.0.0.1"]
         argv += ["-p", str(port), "-k", str(folder), *(word for each in _QUIET for word in ("-c", each))]
@@ -128,6 +137,9 @@ def _children(pid: int) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         with suppress(OSError, ValueError):
-            if entry.name.isdecimal() and int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1]) == pid:
+            if (
+                entry.name.isdecimal()
+                and int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1]) == pid
+            ):
                 found.append(int(entry.name))
     return found
