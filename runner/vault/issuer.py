@@ -20,7 +20,7 @@ from runner.errors import PolicyDenied, StoreError
 from runner.vault.files import own_folder, read_private, replace, storing, write_new
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from runner.vault.lease import Holder
@@ -42,10 +42,10 @@ class Key:
 class Issuer:
     """Signs tokens as ``name`` (``iss``, a URL of the operator's policy)."""
 
-    def __init__(self, config: Path, name: str = "") -> None:
+    def __init__(self, config: Path, name: str = "", now: Callable[[], float] = time.time) -> None:
         """Keep the keys in ``config``; without a name it only publishes them."""
         self._file = config / "issuer.json"
-        self._name = name
+        self._name, self._now = name, now
 
     def token(self, holder: Holder, audience: str, ttl: float = LIFE) -> bytes:
         """Return a token for the holder's attempt that lives ``ttl`` seconds, five minutes at most."""
@@ -76,9 +76,8 @@ class Issuer:
     def rotate(self, after: float) -> None:
         """Make a key that signs ``after`` seconds from now on, and drop those whose tokens are dead."""
         with self._locked():
-            kept = self._keys()
-            live = _live(kept, time.time())
-            self._write([_new(time.time() + after), *live])
+            now = self._now()
+            replace(self._file, _text([_new(now + after), *_live(self._keys(), now)]))
 
     def _signed(self, claims: dict[str, object], audience: str, ttl: float) -> bytes:
         if not self._name:
@@ -88,14 +87,14 @@ class Issuer:
             )
         import jwt
 
-        now = time.time()
+        now = self._now()
         key = next(key for key in _live(self._keys(), now) if key.signs_from <= now)
         times = {"iat": int(now), "nbf": int(now - _EARLY), "exp": int(now + min(ttl, LIFE))}
         words = {**claims, "iss": self._name, "aud": audience, "jti": os.urandom(16).hex(), **times}
         return jwt.encode(words, _private(key), algorithm="ES256", headers={"kid": key.kid}).encode()
 
     def _published(self) -> list[Key]:
-        now = time.time()
+        now = self._now()
         live = _live(self._keys(), now)
         return sorted(live, key=lambda key: (key.signs_from > now, -key.signs_from))
 
@@ -120,9 +119,6 @@ class Issuer:
                 cure="put it back, or remove it and give the new `runner keys jwks` to all who verify",
             )
         return keys
-
-    def _write(self, keys: list[Key]) -> None:
-        replace(self._file, _text(keys))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

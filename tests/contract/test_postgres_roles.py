@@ -221,6 +221,14 @@ def test_a_wrong_password_of_the_admin_is_told_without_it(place: Bench) -> None:
     assert "not-a-url" not in str(denied.value)
 
 
+@pytest.mark.parametrize("address", ["db.example", "203.0.113.1", "127.0.0.1,db.example"])
+def test_an_admins_password_goes_to_another_machine_only_encrypted(place: Bench, address: str) -> None:
+    place.declare(GRANTS, f"postgresql://postgres:secret-word@{address}/postgres?sslmode=prefer")
+    with pytest.raises(PolicyDenied, match="another machine") as caught:
+        place.source.mint("main", HOLDER, 60)
+    assert "secret-word" not in str(caught.value)
+
+
 def test_only_roles_of_runners_are_ever_dropped(place: Bench) -> None:
     for name in ("keeper", "postgres", 'runner_x"; DROP TABLE work.rows'):
         with pytest.raises(PolicyDenied, match="no role of Runner's"):

@@ -13,22 +13,35 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from runner.errors import PolicyDenied, SourceUnavailable
+from runner.vault.sources.declared import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _WORDS = 200
+_ENCRYPTED = ("require", "verify-ca", "verify-full")
 
 
 def parsed(url: str, where: str) -> dict[str, str]:
     """Return a connection string's parts by libpq's names; raises ``PolicyDenied`` without repeating it."""
     try:
-        return {name: str(value) for name, value in conninfo_to_dict(url).items() if value is not None}
+        parts = {name: str(value) for name, value in conninfo_to_dict(url).items() if value is not None}
     except psycopg.Error:
         raise PolicyDenied(
             f"{where} is no connection string of PostgreSQL",
             cure="give it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
         ) from None
+    if parts.get("sslmode") not in _ENCRYPTED and not _is_here(parts):
+        raise PolicyDenied(
+            f"{where} names another machine, where libpq's default would do without encryption",
+            cure="put ?sslmode=verify-full at its end (or verify-ca, require)",
+        )
+    return parts
+
+
+def _is_here(parts: Mapping[str, str]) -> bool:
+    hosts = [*parts.get("host", "localhost").split(","), *filter(None, [parts.get("hostaddr")])]
+    return all(host.startswith("/") or is_loopback(host) for host in hosts)
 
 
 @contextlib.contextmanager
