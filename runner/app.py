@@ -271,8 +271,10 @@ class App:
     def bindings(self) -> Bindings:
         """Return the operator's bindings."""
         from runner.vault.bindings import Bindings
+        from runner.vault.sources.known import KnownSources
 
-        return Bindings(self._settings.config, self._store())
+        store = self._store()
+        return Bindings(self._settings.config, store, KnownSources(self._settings, store))
 
     def set_secret(self, name: str, value: bytes, mode: str) -> None:
         """Seal a value into the store."""
