@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from runner.engine.lanes import Lanes
 from runner.errors import SandboxError
-from runner.events import PHASE_COMPENSATE, AttemptStarted
+from runner.events import PHASE_COMPENSATE, AttemptEnded, AttemptStarted
 from runner.sandbox.base import Mount, SandboxSpec
 
 if TYPE_CHECKING:
@@ -27,15 +27,22 @@ class Attempts:
         self.run, self.plan, self.folder = run, plan, folder
         self._order = {name: place for place, name in enumerate(plan.steps)}
 
-    def step(self, start: AttemptStarted) -> PlannedStep:
+    def step(self, of: AttemptStarted | AttemptEnded) -> PlannedStep:
         """Return what the attempt runs: the step, or its compensation."""
-        step = self.plan.steps[start.step]
-        return step.compensate if start.phase == PHASE_COMPENSATE and step.compensate else step
+        step = self.plan.steps[of.step]
+        return step.compensate if of.phase == PHASE_COMPENSATE and step.compensate else step
+
+    def directories_of(self, ended: AttemptEnded) -> list[Path]:
+        """Return where the attempt may have left something: nobody knows the lane any more."""
+        return [out.parent for out in sorted(self.folder.glob(f"{self._stem(ended)}-*/out"))]
+
+    def _stem(self, of: AttemptStarted | AttemptEnded) -> str:
+        return f"{self._order[of.step]}-{of.phase[0]}{of.attempt}"
 
     def spec(self, start: AttemptStarted, lane: int, images: Mapping[ImageRef, Image]) -> SandboxSpec:
         """Return the sandbox of one attempt; a compensation finds under ``/done`` what its step left."""
         step, phase = self.step(start), start.phase
-        directory = self.folder / f"{self._order[start.step]}-{phase[0]}{start.attempt}-{lane}"
+        directory = self.folder / f"{self._stem(start)}-{lane}"
         left = (Mount(directory / "done", "/done", ""),) if phase == PHASE_COMPENSATE else ()
         mounts, image = (*step.mounts, *left), images[step.image]
         spec = SandboxSpec(

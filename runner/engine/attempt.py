@@ -52,6 +52,7 @@ class Attempt:
         self._work, self._task, self._observer = work, task, observer
         self._lock = threading.Lock()
         self._live: Sandbox | None = None
+        self._sandbox: Sandbox | None = None
         self._stopped = ""
         self._detail = ""
         self._began = False
@@ -78,7 +79,7 @@ class Attempt:
             live.stop(grace=self._task.step.grace if grace is None else grace)
 
     def run(self) -> AttemptEnded:
-        """Make the attempt and return its end, with its sandbox gone; raises ``StoreError`` only."""
+        """Make the attempt and return its end, with its sandbox dead; raises ``StoreError`` only."""
         try:
             return self._run_sandboxed(self._open_secrets())
         except PolicyDenied as error:
@@ -89,8 +90,16 @@ class Attempt:
             return replace(self._ended(None, "infra", str(error)), final=not error.retryable)
         except OSError as error:  # the disk, or a folder that somebody took away
             return self._ended(None, "infra", f"the attempt's folder failed: {error}")
-        finally:
-            shutil.rmtree(self._task.spec.directory, ignore_errors=True)
+
+    def release(self) -> None:
+        """Remove sandbox and folder, once the end is recorded: until then a crash leaves what they hold."""
+        self._destroy()
+        shutil.rmtree(self._task.spec.directory, ignore_errors=True)
+
+    def _destroy(self) -> None:
+        with suppress(SandboxError, OSError):  # what remains carries our labels and is reaped
+            if self._sandbox:
+                self._sandbox.destroy()
 
     def _open_secrets(self) -> tuple[SecretValue, ...]:
         values, step = [], self._task.step
@@ -109,7 +118,7 @@ class Attempt:
         return tuple(values)
 
     def _run_sandboxed(self, secrets: tuple[SecretValue, ...]) -> AttemptEnded:
-        sandbox = self._task.sandbox()
+        self._sandbox = sandbox = self._task.sandbox()
         way = None
         try:
             if self._stopped:
@@ -122,11 +131,12 @@ class Attempt:
             self._pump(sandbox)
             exited = sandbox.wait()
             return self._conclude(exited, sandbox.collect((*self._task.step.outputs, OUTPUT_FILE)))
+        except BaseException:
+            self._destroy()
+            raise
         finally:
             with self._lock:
                 self._live = None
-            with suppress(SandboxError):  # the verdict stands; what remains carries our labels and is reaped
-                sandbox.destroy()
             if way:
                 way.close()
 

@@ -122,6 +122,11 @@ def unmount(folder: Path) -> bool:
     return bool(libc.umount2(os.fsencode(folder), _MNT_DETACH) == 0)
 
 
+def left_behind(runs: Path) -> list[str]:
+    """Return the runs below ``runs`` that have folders of attempts."""
+    return sorted({attempts.parent.name for attempts in runs.glob("*/attempts.*")})
+
+
 def remove_left_behind(runs: Path, is_live: Callable[[str], bool]) -> list[str]:
     """Unmount and remove the attempts of runs below ``runs`` that nobody drives; returns their folders."""
     removed = []

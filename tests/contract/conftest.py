@@ -77,7 +77,7 @@ def _bench(kind: str, request: pytest.FixtureRequest, home: Path) -> Bench:
     image = Image("busybox", "sha256:busybox", rootfs)
     try:
         if kind == "bubblewrap":
-            driver: Driver = BubblewrapDriver(state=STATE, home=home)
+            driver: Driver = BubblewrapDriver(state=STATE)
         else:
             image = replace(image, reference=request.getfixturevalue("docker_image"))
             driver = DockerDriver(state=STATE, runtime="runsc" if kind == "gvisor" else "runc", name=kind)
