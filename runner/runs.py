@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runner.app import Stage
+from runner.custody.sweep import Sweep
 from runner.engine.again import carried, in_doubt, made_anew
 from runner.errors import PolicyDenied, SandboxError, UsageError
 from runner.events import CancelRequested, RollbackRequested, RunCreated, StepDecided
@@ -55,7 +56,7 @@ class Runs:
         app, chosen = self._app, self._app.choices(plan)
         self._refuse_held(plan, chosen.hold_after)
         for name in _secrets(plan):
-            app.bindings().find(name, plan.workflow, plan.mode)
+            app.bindings().find(name, plan.workflow, plan.mode, plan.definition)
         with _closing(app.driver(engine or chosen.engine, plan.mode, watching.say)) as driver:
             with ThreadPoolExecutor(1, "check") as aside:
                 able = aside.submit(driver.check)
@@ -77,7 +78,8 @@ class Runs:
             with RunLock.acquire(app.layout, run), app.journal() as journal:
                 ownership = journal.create_run(run, json.dumps(plan_json(plan)), created, before)
                 stage = Stage(ownership, plan, driver, images, watching, chosen, created.origin)
-                return self._begin(stage, journal)
+                with Sweep(app, journal).beside():
+                    return self._begin(stage, journal)
 
     def resume(self, prefix: str, watching: Watching, *, take_over: bool = False) -> Ended:
         """Go on with a run that was interrupted or held; raises ``UsageError`` when it has ended."""
@@ -161,9 +163,12 @@ class Runs:
             driver.check()
             ownership = journal.open_run(run.id)  # first: a runner that still lives begins nothing after this
             app.reap(driver, watching.say, run.id)
+            sweep = Sweep(app, journal)
+            sweep.take_back(sweep.of(run.id))
             images = app.same_images(plan, driver, created.images, watching.say)
             stage = Stage(ownership, plan, driver, images, watching, app.choices(plan), origin_of(run))
-            return self._execute(stage, journal, None)
+            with sweep.beside():
+                return self._execute(stage, journal, None)
 
     def _begin(self, stage: Stage, journal: Journal) -> Ended:
         """Drive a new run, its first sandbox on its way while the rest of the engine loads."""
@@ -182,6 +187,9 @@ class Runs:
 
         records = journal.records(stage.ownership.run)
         ended = execute(self._app.work(stage, journal, ahead), records)
+        if _secrets(stage.plan):
+            sweep = Sweep(self._app, journal)
+            sweep.take_back(sweep.of(ended.id))  # a source that did not answer then may answer now
         return run_object(ended), exit_code(ended)
 
     def _refuse_held(self, plan: Plan, hold_after: int) -> None:

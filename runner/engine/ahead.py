@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from runner.planning.plan import ImageRef, Plan, PlannedStep
     from runner.sandbox.base import Driver, Image
+    from runner.workflow.hosts import Rule
 
 
 class Attempts:
@@ -48,7 +49,7 @@ class Attempts:
         spec = SandboxSpec(
             self.run, start.step, start.attempt, lane, image, mounts, step.limits, directory, phase
         )
-        return spec if not (step.egress or step.closed) else _with_outlets(spec, step)
+        return spec if step.egress is None else _with_outlets(spec, (*step.egress, *step.closed))
 
     @property
     def first(self) -> str | None:
@@ -61,10 +62,10 @@ class Attempts:
         return None if self.plan.turns else next(sure, None)
 
 
-def _with_outlets(spec: SandboxSpec, step: PlannedStep) -> SandboxSpec:
+def _with_outlets(spec: SandboxSpec, rules: tuple[Rule, ...]) -> SandboxSpec:
     from runner.sandbox.egress.rules import outlets_of
 
-    return replace(spec, outlets=outlets_of((*step.egress, *step.closed)))
+    return replace(spec, outlets=outlets_of(rules))
 
 
 def lanes_ahead(attempts: Attempts, driver: Driver, images: Mapping[ImageRef, Image], count: int) -> Lanes:

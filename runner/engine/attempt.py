@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 
 from runner.engine.outputs import OUTPUT_FILE, read_outputs
 from runner.engine.pump import Pump
-from runner.errors import PolicyDenied, SandboxError, StoreError
+from runner.errors import PolicyDenied, SandboxError, SourceUnavailable, StoreError
 from runner.events import PHASE_RUN, ArtifactKept, AttemptEnded, AttemptStarted, ConnectionEnded
 from runner.sandbox.base import Exit, Message, SecretValue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from runner.engine.ports import MaskerPort, Observer, SecretPort, Stores, WayPort, Work
     from runner.planning.plan import PlannedStep
-    from runner.sandbox.base import Collection, Sandbox, SandboxSpec
+    from runner.sandbox.base import Collection as Collected
+    from runner.sandbox.base import Sandbox, SandboxSpec
     from runner.sandbox.egress.rules import Connection
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -57,7 +58,7 @@ class Attempt:
         self._detail = ""
         self._began = False
         self._masker: MaskerPort = work.stores.masker([])
-        self._headers: dict[str, SecretPort] = {}
+        self._secrets: dict[str, SecretPort] = {}
 
     @property
     def _start(self) -> AttemptStarted:
@@ -78,12 +79,18 @@ class Attempt:
         if live:
             live.stop(grace=self._task.step.grace if grace is None else grace)
 
+    def holds(self, names: Collection[str]) -> list[str]:
+        """Return which of these secrets the attempt has, or is about to have."""
+        return sorted({use.secret for use in self._task.step.secrets if use.secret in names})
+
     def run(self) -> AttemptEnded:
         """Make the attempt and return its end, with its sandbox dead; raises ``StoreError`` only."""
         try:
-            return self._run_sandboxed(self._open_secrets())
+            return self._run_with_secrets()
         except PolicyDenied as error:
             return self._ended(None, "denied", str(error))
+        except SourceUnavailable as error:
+            return self._ended(None, self._stopped or "infra", self._detail or str(error))
         except SandboxError as error:
             if self._stopped:
                 return self._ended(None, self._stopped, self._detail)
@@ -101,20 +108,27 @@ class Attempt:
             if self._sandbox:
                 self._sandbox.destroy()
 
+    def _run_with_secrets(self) -> AttemptEnded:
+        try:
+            return self._run_sandboxed(self._open_secrets())
+        finally:
+            if self._task.step.secrets:
+                self._stores.secrets.close(self._start)
+
     def _open_secrets(self) -> tuple[SecretValue, ...]:
         values, step = [], self._task.step
         for use in step.secrets:
             secret = self._stores.secrets.open(use.secret, self._start, step.timeout + step.grace)
-            self._work.opened[use.secret] = secret
+            self._work.opened.append(secret)
             if use.as_env and b"\0" in secret.reveal():
                 raise PolicyDenied(
                     f"secret {use.secret} holds a NUL byte, which no variable can: use it as a file"
                 )
-            if use.as_header:
-                self._headers[use.secret] = secret
-            else:
+            self._secrets[use.secret] = secret
+            if not use.as_header:
                 values.append(SecretValue(use.name, secret.reveal(), use.as_env))
-        self._masker = self._stores.masker([one.reveal() for one in list(self._work.opened.values())])
+        opened = dict.fromkeys(value for one in tuple(self._work.opened) for value in one.to_mask())
+        self._masker = self._stores.masker(list(opened))
         return tuple(values)
 
     def _run_sandboxed(self, secrets: tuple[SecretValue, ...]) -> AttemptEnded:
@@ -142,9 +156,9 @@ class Attempt:
 
     def _open_way(self) -> WayPort | None:
         step = self._task.step
-        if not (step.egress or step.closed):
+        if step.egress is None:
             return None
-        return self._stores.network.open(step, self._headers, self._report)
+        return self._stores.network.open(step, self._secrets, self._report)
 
     def _report(self, seen: Connection) -> None:
         """Record what became of a connection; a step whose connections cannot be recorded ends."""
@@ -201,7 +215,7 @@ class Attempt:
         finally:
             log.close()
 
-    def _conclude(self, exited: Exit, collection: Collection) -> AttemptEnded:
+    def _conclude(self, exited: Exit, collection: Collected) -> AttemptEnded:
         outputs: dict[str, str] = {}
         kept: list[ArtifactKept] = []
         bad = [words for words in collection.refused if words != f"{OUTPUT_FILE}: was not written"]

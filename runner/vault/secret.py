@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from runner.vault.binding import Terms
 
 
 class Secret:
-    """A name and a hidden value; only ``reveal`` gives the bytes away."""
+    """A name and a hidden value; only ``reveal`` gives the bytes away.
 
-    __slots__ = ("__value", "name")
+    ``terms`` say how it may be used where the step never sees it.
+    """
 
-    def __init__(self, name: str, value: bytes) -> None:
-        """Hide ``value`` under ``name``."""
-        self.name = name
+    __slots__ = ("__others", "__value", "name", "terms")
+
+    def __init__(
+        self, name: str, value: bytes, others: Iterable[bytes] = (), terms: Terms | None = None
+    ) -> None:
+        """Hide ``value`` under ``name``, with what else came from its source at the same time."""
+        self.name, self.terms = name, terms
         self.__value = bytes(value)
+        self.__others = tuple(map(bytes, others))
 
     def reveal(self) -> bytes:
         """Return the value."""
         return self.__value
+
+    def to_mask(self) -> tuple[bytes, ...]:
+        """Return every value that no output may show."""
+        return tuple(dict.fromkeys((self.__value, *self.__others)))
 
     def __repr__(self) -> str:
         return f"Secret({self.name!r}, hidden)"
