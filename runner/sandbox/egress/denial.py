@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+ACCESS_DENIED = b"\x15\x03\x01\x00\x02\x02\x31"
+
 
 class Denied(Exception):
-    """Against the policy: ``why``, the ``cure`` with the line to add, and the HTTP status that says so."""
+    """Against the policy: ``why``, the ``cure`` with the line to add, and the HTTP status that says so.
 
-    def __init__(self, why: str, cure: str = "", *, status: int = 403) -> None:
+    ``alert`` says it to a client that does not speak HTTP: of TLS (RFC 8446, 6.2), unless it speaks another.
+    """
+
+    def __init__(self, why: str, cure: str = "", *, status: int = 403, alert: bytes = ACCESS_DENIED) -> None:
         super().__init__(why)
         self.why = why
         self.cure = cure
         self.status = status
+        self.alert = alert
 
 
 class Failed(Exception):

@@ -47,7 +47,7 @@ class Head:
 
 
 async def read_head(wire: Wire, limits: Limits, first: bytes) -> tuple[bytes, bytes]:
-    """Return a head and what came after it, or two times nothing when the wire ended before it began.
+    """Return a head and what came after it, or two times nothing when none began.
 
     Raises ``Denied`` for one that is too long, too slow or ends its lines wrongly.
     """
@@ -66,6 +66,8 @@ async def read_head(wire: Wire, limits: Limits, first: bytes) -> tuple[bytes, by
                     return b"", b""
                 data += more
     except TimeoutError:
+        if not data:
+            return b"", b""
         raise Denied("a request head that took too long", status=408) from None
     end = data.index(_END) + len(_END)
     if end > limits.head_bytes:

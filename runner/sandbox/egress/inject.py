@@ -45,9 +45,10 @@ async def serve(wire: PlainWire, attempt: Attempt, passage: Passage) -> None:
             passage.answered = False
             more = await _serve_one(step, parse_head(raw), attempt, (passage, injections, patterns))
         except (Denied, Failed) as error:
+            passage.note(error)
             if not passage.answered:
                 await step.send(answer(error))
-                await step.part()
+                await step.finish()
             raise
     await step.finish()
 

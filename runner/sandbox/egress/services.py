@@ -84,10 +84,8 @@ class Attempt:
         passage = Passage(self._budget)
         try:
             yield passage
-        except Denied as denied:
-            passage.denied = denied.why
-        except Failed as failed:
-            passage.failed = failed.why
+        except (Denied, Failed) as error:
+            passage.note(error)
         except OSError as error:
             passage.failed = os.strerror(error.errno) if error.errno else str(error)
         finally:

@@ -138,11 +138,6 @@ class TlsWire(_Readable):
             await self._flush()
         await self._under.finish()
 
-    async def part(self) -> None:
-        """Finish, and read on for a moment."""
-        await self.finish()
-        await self._under.part()
-
     async def _more(self) -> None:
         data = await self._under.receive()
         if data:
