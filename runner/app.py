@@ -88,6 +88,7 @@ class App:
         """Return all that driving a run takes; its first sandbox may be on its way in the lanes ``ahead``."""
         from runner.admission.arbiter import Arbiter
         from runner.engine.ports import Stores, Work
+        from runner.network import RunNetwork
         from runner.store.artifacts import Artifacts
         from runner.vault.mask import Masker
         from runner.wiring import RunImages, RunJournal, RunLogs, RunSecrets
@@ -100,6 +101,7 @@ class App:
             RunLogs(self.layout, run),
             RunSecrets(self.bindings(), run, plan),
             Masker,
+            RunNetwork(stage.choices.authorities),
         )
         return Work(
             run=run,
@@ -269,8 +271,10 @@ class App:
     def bindings(self) -> Bindings:
         """Return the operator's bindings."""
         from runner.vault.bindings import Bindings
+        from runner.vault.sources.known import KnownSources
 
-        return Bindings(self._settings.config, self._store())
+        store = self._store()
+        return Bindings(self._settings.config, store, KnownSources(self._settings, store))
 
     def set_secret(self, name: str, value: bytes, mode: str) -> None:
         """Seal a value into the store."""

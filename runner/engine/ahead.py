@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runner.engine.lanes import Lanes
@@ -37,9 +38,10 @@ class Attempts:
         directory = self.folder / f"{self._order[start.step]}-{phase[0]}{start.attempt}-{lane}"
         left = (Mount(directory / "done", "/done", ""),) if phase == PHASE_COMPENSATE else ()
         mounts, image = (*step.mounts, *left), images[step.image]
-        return SandboxSpec(
+        spec = SandboxSpec(
             self.run, start.step, start.attempt, lane, image, mounts, step.limits, directory, phase
         )
+        return spec if not (step.egress or step.closed) else _with_outlets(spec, step)
 
     @property
     def first(self) -> str | None:
@@ -50,6 +52,12 @@ class Attempts:
             if not (step.needs or step.condition or step.shadowed or step.final or step.breaker)
         )
         return None if self.plan.turns else next(sure, None)
+
+
+def _with_outlets(spec: SandboxSpec, step: PlannedStep) -> SandboxSpec:
+    from runner.sandbox.egress.rules import outlets_of
+
+    return replace(spec, outlets=outlets_of((*step.egress, *step.closed)))
 
 
 def lanes_ahead(attempts: Attempts, driver: Driver, images: Mapping[ImageRef, Image], count: int) -> Lanes:

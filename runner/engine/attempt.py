@@ -5,23 +5,24 @@ from __future__ import annotations
 import shutil
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from runner.engine.outputs import OUTPUT_FILE, read_outputs
 from runner.engine.pump import Pump
-from runner.errors import PolicyDenied, SandboxError
-from runner.events import PHASE_RUN, ArtifactKept, AttemptEnded, AttemptStarted
+from runner.errors import PolicyDenied, SandboxError, StoreError
+from runner.events import PHASE_RUN, ArtifactKept, AttemptEnded, AttemptStarted, ConnectionEnded
 from runner.sandbox.base import Exit, Message, SecretValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from runner.engine.ports import MaskerPort, Observer, Stores, Work
+    from runner.engine.ports import MaskerPort, Observer, SecretPort, Stores, WayPort, Work
     from runner.planning.plan import PlannedStep
     from runner.sandbox.base import Collection, Sandbox, SandboxSpec
+    from runner.sandbox.egress.rules import Connection
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _GLOB = frozenset("*?[")
@@ -55,6 +56,7 @@ class Attempt:
         self._detail = ""
         self._began = False
         self._masker: MaskerPort = work.stores.masker([])
+        self._headers: dict[str, SecretPort] = {}
 
     @property
     def _start(self) -> AttemptStarted:
@@ -99,17 +101,22 @@ class Attempt:
                 raise PolicyDenied(
                     f"secret {use.secret} holds a NUL byte, which no variable can: use it as a file"
                 )
-            values.append(SecretValue(use.name, secret.reveal(), use.as_env))
+            if use.as_header:
+                self._headers[use.secret] = secret
+            else:
+                values.append(SecretValue(use.name, secret.reveal(), use.as_env))
         self._masker = self._stores.masker([one.reveal() for one in list(self._work.opened.values())])
         return tuple(values)
 
     def _run_sandboxed(self, secrets: tuple[SecretValue, ...]) -> AttemptEnded:
         sandbox = self._task.sandbox()
+        way = None
         try:
             if self._stopped:
                 return self._ended(None, self._stopped, self._detail)
+            way = self._open_way()
             self._stores.journal.confirm()  # a runner that was stopped since its intent may have a successor
-            sandbox.start(self._message(secrets))
+            sandbox.start(self._message(secrets, way), way)
             self._began = True
             self._go_live(sandbox)
             self._pump(sandbox)
@@ -120,6 +127,26 @@ class Attempt:
                 self._live = None
             with suppress(SandboxError):  # the verdict stands; what remains carries our labels and is reaped
                 sandbox.destroy()
+            if way:
+                way.close()
+
+    def _open_way(self) -> WayPort | None:
+        step = self._task.step
+        if not (step.egress or step.closed):
+            return None
+        return self._stores.network.open(step, self._headers, self._report)
+
+    def _report(self, seen: Connection) -> None:
+        """Record what became of a connection; a step whose connections cannot be recorded ends."""
+        phase, mask = self._task.spec.phase, self._masker.mask_text
+        told = replace(seen, host=mask(seen.host), denied=mask(seen.denied))
+        try:
+            self._stores.journal.record(
+                [ConnectionEnded(self._task.step.id, self._task.number, phase, **asdict(told))]
+            )
+        except StoreError as error:
+            self.stop("infra", f"a connection cannot be recorded: {error.message}", grace=0)
+            raise
 
     def _go_live(self, sandbox: Sandbox) -> None:
         with self._lock:
@@ -128,9 +155,13 @@ class Attempt:
         if stopped:
             sandbox.stop(grace=self._task.step.grace)
 
-    def _message(self, secrets: tuple[SecretValue, ...]) -> Message:
+    def _message(self, secrets: tuple[SecretValue, ...], way: WayPort | None) -> Message:
         step = self._task.step
-        env = {"PATH": PATH, "HOME": "/work", "TMPDIR": "/tmp", **self._task.env, **self._own_names()}  # noqa: S108
+        env = {"PATH": PATH, "HOME": "/work", "TMPDIR": "/tmp"}  # noqa: S108
+        if way:
+            env |= way.env
+            secrets += tuple(SecretValue(name, content) for name, content in way.files.items())
+        env |= {**self._task.env, **self._own_names()}
         return Message(step.argv, env, secrets, self._task.inputs, step.timeout, step.grace)
 
     def _own_names(self) -> dict[str, str]:
@@ -183,6 +214,8 @@ class Attempt:
             outputs={key: self._masker.mask_text(value) for key, value in outputs.items()},
             artifacts=tuple(kept),
             refused=tuple(map(self._masker.mask_text, bad)),
+            began=not exited.refused,
+            final=exited.refused,
         )
 
     def _mask(self, data: bytes) -> bytes:

@@ -206,6 +206,7 @@ class Executor:
         for flight in self._flights.values():
             flight.attempt.stop("cancelled", "the runner ended", grace=0)
         self._lanes.close()
+        self._work.stores.network.close()
         shutil.rmtree(self._work.folder, ignore_errors=True)
 
 

@@ -14,7 +14,8 @@ from runner.errors import SandboxError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runner.sandbox.base import Limits
+    from runner.sandbox.base import Limits, SandboxSpec
+    from runner.sandbox.egress.way import Way
 
 IN_MEMORY_UP_TO = 256 * 1024 * 1024
 _PAGE = 4096
@@ -26,7 +27,7 @@ _READABLE_BY_ALL = 0o444
 
 
 class AttemptFolder:
-    """Makes, fills, measures and removes the ``in`` and ``out`` folders under ``directory``.
+    """Makes, fills, measures and removes ``in`` and ``out`` under ``directory``, and the way out.
 
     ``uid`` and ``gid`` are the step's on the host. ``in_memory`` says whether ``out`` is a tmpfs that
     the kernel itself keeps below the limit (plus one page, so that a step that ran into it shows).
@@ -37,6 +38,7 @@ class AttemptFolder:
         self.inputs = directory / "in"
         self.out = directory / "out"
         self.in_memory = False
+        self.way: Way | None = None
         self._limit = limits.output
         self._uid = uid
         self._gid = gid
@@ -53,6 +55,15 @@ class AttemptFolder:
                 os.chown(self.out, self._uid, self._gid)
         except OSError as error:
             raise SandboxError(f"cannot make the attempt's folder {self.directory}: {error}") from error
+
+    def lead_out(self, spec: SandboxSpec, *, shared: bool) -> tuple[tuple[Path, str], ...]:
+        """Make a way out for the outlets of ``spec``; return what is to be mounted for it, and where."""
+        if not spec.outlets:
+            return ()
+        from runner.sandbox.egress.way import Way  # few steps need it
+
+        self.way = Way(spec, shared=shared)
+        return self.way.mounts
 
     def place_inputs(self, files: Mapping[str, Path]) -> None:
         """Put every file under its name in ``in``."""
@@ -78,7 +89,9 @@ class AttemptFolder:
         return self.used() > self._limit
 
     def release(self) -> None:
-        """Unmount and remove ``in`` and ``out``; may be called twice."""
+        """End the way out, and unmount and remove ``in`` and ``out``; may be called twice."""
+        if self.way:
+            self.way.close()
         unmount(self.out)
         for folder in (self.inputs, self.out):
             remove_tree(folder)

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.errors import EngineUnavailable, ImageMissing, SandboxError
+from runner.errors import EngineUnavailable, ImageMissing, OutletImpossible, SandboxError
 from runner.sandbox.attempt_folder import AttemptFolder, unmount
 from runner.sandbox.base import Capabilities, Gap
 from runner.sandbox.bubblewrap.cgroup import (
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 HOST = "host:"
 _FIRST_UID = 0x7000_0000
 _PER_PROCESS = 64
+_PRIVILEGED = 1024
+_CURE_PORT = "run as root, use --engine docker, or a port above 1023"
 _LIMIT_OF = {"memory": "memory", "pids": "pids", "cpu": "cpus"}
 _NO_GROUP = {
     "memory": "no control group with the memory controller may be made here: it holds each process alone",
@@ -81,6 +83,9 @@ class BubblewrapDriver:
 
     def create(self, spec: SandboxSpec) -> BubblewrapSandbox:
         """Start a sandbox whose PID 1 waits; raises ``SandboxError`` and leaves nothing behind."""
+        low = [outlet.port for outlet in spec.outlets if outlet.port < _PRIVILEGED]
+        if low and not self._root:
+            raise OutletImpossible(f"bubblewrap cannot offer port {low[0]} without root", cure=_CURE_PORT)
         uid = self._uids.take() if self._root else None
         folder = AttemptFolder(spec.directory, spec.limits, uid or os.geteuid(), uid or os.getegid())
         group = Group(self._hierarchy, self._parent, f"{_plain(spec.run)}-{uuid.uuid4().hex[:12]}")
@@ -119,6 +124,7 @@ class BubblewrapDriver:
     def _launch(self, spec: SandboxSpec, folder: AttemptFolder, uid: int | None) -> Launch:
         host = spec.image.digest == HOST
         rootfs = None if host else spec.image.rootfs
+        extra = folder.lead_out(spec, shared=True)
         targets = [mount.target for mount in spec.mounts]
         if rootfs is not None and not rootfs.is_dir():
             raise ImageMissing(f"the root file system of {spec.image.name} is not unpacked")
@@ -131,8 +137,8 @@ class BubblewrapDriver:
             bwrap=self._bwrap,
             libraries=libraries if libraries.is_dir() else None,
             rootfs=rootfs,
-            root=host_pieces() if rootfs is None else image_pieces(rootfs, targets),
-            mounts=tuple((mount.source, mount.target) for mount in spec.mounts),
+            root=host_pieces() if rootfs is None else image_pieces(rootfs, [*targets, *_in_root(extra)]),
+            mounts=(*((mount.source, mount.target) for mount in spec.mounts), *extra),
             inputs=folder.inputs,
             out=folder.out,
             init=self._init,
@@ -140,6 +146,7 @@ class BubblewrapDriver:
             limits=spec.limits,
             uid=uid,
             without=frozenset(CONTROLLERS) - set(self._hierarchy.bases),
+            low_ports=any(outlet.port < _PRIVILEGED for outlet in spec.outlets),
         )
 
     def _ask(self, *arguments: str) -> str:
@@ -192,6 +199,11 @@ def _counts_per_namespace() -> bool:
     """Whether RLIMIT_NPROC counts the processes of a user namespace alone (Linux 5.14, ``ucounts``)."""
     numbers = re.findall(r"\d+", platform.release())[:2]
     return tuple(map(int, numbers)) >= (5, 14)
+
+
+def _in_root(extra: tuple[tuple[Path, str], ...]) -> list[str]:
+    """Return the targets that do not lie in a folder of ours."""
+    return [target for _, target in extra if not target.startswith("/.runner/")]
 
 
 def _plain(run: str) -> str:

@@ -107,7 +107,9 @@ class DockerDriver:
         folder = AttemptFolder(spec.directory, spec.limits, setting.uid, setting.gid)
         folder.prepare()
         with self._undoing(spec, folder, network):
-            request = container_request(spec, setting, network, volumes)
+            # gVisor's kernel shares no socket with ours
+            extra = folder.lead_out(spec, shared=self._runtime == "runc")
+            request = container_request(spec, setting, network, volumes, extra)
             container = create_container(self._api, container_name(self._state, spec), request)
             running = replace(begin_container(self._api, container), guarded=self._runtime == "runc")
 

@@ -73,13 +73,18 @@ def labels(identity: Identity, run: str, step: str, attempt: int) -> dict[str, s
 
 
 def container_request(
-    spec: SandboxSpec, setting: Setting, network: str, volumes: tuple[str, ...]
+    spec: SandboxSpec,
+    setting: Setting,
+    network: str,
+    volumes: tuple[str, ...],
+    extra: tuple[tuple[Path, str], ...] = (),
 ) -> dict[str, Any]:
     """Return the request for one sandbox.
 
     ``network`` is ``none`` or ``container:ID``. ``volumes`` are the folders that the image declares as
     volumes: each is covered by a bounded tmpfs, else the engine would give the step unbounded disk. It
     knows a cover by the plain path alone: under ``/data/`` it would still put a volume at ``/data``.
+    ``extra`` are files of the attempt's own, as (source, target).
     """
     request = _base(spec.image.reference or spec.image.digest, setting, network)
     request["Labels"] = labels(setting.identity, spec.run, spec.step, spec.attempt)
@@ -94,6 +99,7 @@ def container_request(
         _bind(str(spec.directory / "in"), "/in", writable=False),
         _bind(str(spec.directory / "out"), "/out", writable=True),
         *(_bind(str(mount.source), mount.target, writable=False) for mount in spec.mounts),
+        *(_bind(str(source), target, writable=False) for source, target in extra),
     ]
     return request
 

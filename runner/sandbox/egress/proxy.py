@@ -30,7 +30,7 @@ class Proxy:
     def __init__(
         self, *, resolver: Resolver | None = None, trust: Path | None = None, limits: Limits = _LIMITS
     ) -> None:
-        """``resolver`` gives a name's addresses; ``trust`` (PEM) verifies servers in the system's place."""
+        """``resolver`` gives a name's addresses; ``trust`` (PEM) is believed beside the system."""
         self._resolver = resolver
         self._trust = trust
         self._limits = limits

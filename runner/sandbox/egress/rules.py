@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from runner.sandbox.base import Outlet
 from runner.workflow.hosts import Rule
 
-__all__ = ["CANARY", "PROXY_ADDRESS", "PROXY_PORT", "Connection", "Injection", "Policy", "Rule"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["CANARY", "PROXY_ADDRESS", "PROXY_PORT", "Connection", "Injection", "Policy", "Rule", "outlets_of"]
 
 PROXY_ADDRESS = "127.0.0.1"
 PROXY_PORT = 3128
@@ -64,3 +69,17 @@ class Connection:
     received: int = 0
     seconds: float = 0.0
     count: int = 1
+
+
+def outlets_of(rules: Iterable[Rule]) -> tuple[Outlet, ...]:
+    """Return the outlets of a sandbox: first the proxy's, then one for each ``tcp`` rule, in their order.
+
+    Each host has a loopback address of its own, so that two with the same port do not meet.
+    """
+    addresses: dict[str, str] = {}
+    outlets = [Outlet(PROXY_ADDRESS, PROXY_PORT)]
+    for rule in rules:
+        if rule.kind == "tcp":
+            address = addresses.setdefault(rule.host, f"127.0.0.{len(addresses) + 2}")
+            outlets.append(Outlet(address, rule.port, rule.host))
+    return tuple(outlets)

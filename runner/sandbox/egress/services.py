@@ -32,7 +32,7 @@ class Services:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, resolver: Resolver, trust: Path | None, limits: Limits
     ) -> None:
-        """``trust`` is a file of certificates (PEM) to trust in place of the system's."""
+        """``trust`` is a file of certificates (PEM) to trust beside the system's."""
         self.loop = loop
         self.limits = limits
         self.lookups = Lookups(resolver)
@@ -61,7 +61,9 @@ class Services:
     def client(self) -> ssl.SSLContext:
         """Return how servers are verified: by name, against what is trusted."""
         if self._client is None:
-            self._client = ssl.create_default_context(cafile=self._trust)
+            self._client = ssl.create_default_context()
+            if self._trust:
+                self._client.load_verify_locations(self._trust)
             self._client.options |= ssl.OP_NO_RENEGOTIATION
             self._client.set_alpn_protocols(["http/1.1"])
         return self._client

@@ -26,7 +26,10 @@ _ROUNDS = 3
 async def serve(wire: PlainWire, rule: Rule, attempt: Attempt) -> None:
     """Carry one connection to the rule's host."""
     with attempt.passage() as passage:
-        passage.host, passage.port, passage.rule = rule.host, rule.port, rule
+        passage.host, passage.port = rule.host, rule.port
+        if rule not in attempt.policy.rules:
+            raise Denied(f"{rule.host} is not under staging.egress", f"add there: {entry(rule)}")
+        passage.rule = rule
         with await attempt.dialer.connect(rule, rule.host, rule.port) as server:
             if not rule.insecure:
                 await _secure(wire, PlainWire(server), passage, attempt.limits.hello_seconds)
