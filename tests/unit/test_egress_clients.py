@@ -112,26 +112,23 @@ def test_python_goes_through_a_tunnel(town: tuple[World, Server, Path]) -> None:
     client.close()
 
 
-def test_openssl_of_every_version_goes_through_a_tunnel(town: tuple[World, Server, Path]) -> None:
-    made, server, trust = town
-    port = made.listen()
-    for version in ("-tls1_2", "-tls1_3"):
-        argv = [
-            "openssl",
-            "s_client",
-            "-proxy",
-            f"127.0.0.1:{port}",
-            "-connect",
-            f"{API}:{server.port}",
-            "-servername",
-            API,
-        ]
-        request = b"GET / HTTP/1.1\r\n\r\n"
-        done = subprocess.run(
-            [*argv, version, "-CAfile", str(trust), "-verify_return_error", "-quiet", "-ign_eof"],
-            input=request, capture_output=True, check=False, timeout=20,
-        )  # fmt: skip
-        assert done.stdout.endswith(b"hello"), done.stderr
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_openssl_goes_through_a_tunnel(
+    town: tuple[World, Server, Path], tmp_path: Path, version: str
+) -> None:
+    made, _, trust = town
+
+    def once(peer: socket.socket, _: Server) -> None:
+        peer.recv(4096)
+        peer.sendall(b"HTTP/1.1 200 OK\r\n\r\nhello")
+
+    server = Server(once, server_context(tmp_path / "server.pem"))
+    made.open(parse_rule({"host": f"https://{API}:{server.port}", "private": True}))
+    argv = ["openssl", "s_client", "-proxy", f"127.0.0.1:{made.listen()}", "-connect", f"{API}:{server.port}"]
+    argv += ["-servername", API, version, "-CAfile", str(trust), "-verify_return_error", "-quiet", "-ign_eof"]
+    done = subprocess.run(argv, input=b"GET /\r\n", capture_output=True, check=False, timeout=20)
+    assert done.stdout.endswith(b"hello"), done.stderr
+    server.close()
 
 
 def test_a_large_body_passes_a_tunnel_whole_both_ways(
@@ -163,58 +160,44 @@ def test_a_large_body_passes_a_tunnel_whole_both_ways(
     server.close()
 
 
-def test_a_header_is_added_for_nginx_and_bodies_stream_both_ways(tmp_path: Path) -> None:
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """An nginx that wants a header which the proxy adds; yields its URL and how curl is called."""
     trust, certificate = certificates(tmp_path, API)
-    body = os.urandom(5_000_000)
-    (tmp_path / "body.bin").write_bytes(body)
     with nginx(tmp_path, certificate) as target, world(trust) as made:
-        (tmp_path / "www" / "big.bin").write_bytes(body)
         rule = parse_rule({"host": f"https://{API}:{target}", "private": True})
         made.open(rule, injections=(Injection(API, target, "Authorization", b"Bearer 0123456789abcdef"),))
-        pem = tmp_path / "run.pem"
-        pem.write_bytes(made.proxy.authority)
-        port, url = made.listen(), f"https://{API}:{target}"
-        out = tmp_path / "out.bin"
-        done = curl(
-            port, "--cacert", str(pem), "-o", str(out), "-w", "%{http_code} %{http_version}", f"{url}/big.bin"
-        )
-        assert done.stdout == "200 1.1", done.stderr
-        assert out.read_bytes() == body
-        put = ["--cacert", str(pem), "-T", str(tmp_path / "body.bin"), "-w", "%{http_code}"]
-        assert curl(port, *put, f"{url}/put/a.bin").stdout == "201"
-        assert (
-            curl(
-                port,
-                *put,
-                "-H",
-                "Transfer-Encoding: chunked",
-                "-H",
-                "Expect: 100-continue",
-                f"{url}/put/b.bin",
-            ).stdout
-            == "201"
-        )
-        assert (tmp_path / "www" / "put" / "a.bin").read_bytes() == body
-        assert (tmp_path / "www" / "put" / "b.bin").read_bytes() == body
-        head = curl(port, "--cacert", str(pem), "-I", f"{url}/big.bin", f"{url}/none")
-        assert "content-length: 5000000" in head.stdout
-        assert "404" in head.stdout
-        direct = [
-            "curl",
-            "-sS",
-            "--cacert",
-            str(trust),
-            "--connect-to",
-            f"::127.0.0.1:{target}",
-            "-w",
-            "%{http_code}",
-            "-o",
-            "/dev/null",
-        ]
-        assert (
-            subprocess.run([*direct, f"{url}/big.bin"], capture_output=True, text=True, check=False).stdout
-            == "401"
-        )
+        (tmp_path / "run.pem").write_bytes(made.proxy.authority)
+        (tmp_path / "www" / "big.bin").write_bytes(os.urandom(5_000_000))
+        proxy = ["--proxy", f"http://127.0.0.1:{made.listen()}", "--cacert", str(tmp_path / "run.pem")]
+        yield f"https://{API}:{target}", ["curl", "-sS", "--max-time", "20", *proxy]
+
+
+def _ran(argv: list[str], *more: str) -> str:
+    done = subprocess.run([*argv, *more], capture_output=True, text=True, check=False, env={})
+    assert not done.stderr
+    return done.stdout
+
+
+def test_a_header_is_added_for_nginx_which_wants_it(guarded: tuple[str, list[str]], tmp_path: Path) -> None:
+    url, curl = guarded
+    out = tmp_path / "out.bin"
+    assert _ran(curl, "-o", str(out), "-w", "%{http_code} %{http_version}", f"{url}/big.bin") == "200 1.1"
+    assert out.read_bytes() == (tmp_path / "www" / "big.bin").read_bytes()
+    head = _ran(curl, "-I", f"{url}/big.bin", "--next", "-sS", *curl[4:], "-I", f"{url}/none")
+    assert "content-length: 5000000" in head
+    assert "404" in head
+    authority = str(tmp_path / "authority.pem")
+    direct = ["curl", "-sS", "--cacert", authority, "--connect-to", f"::127.0.0.1:{url.rpartition(':')[2]}"]
+    assert _ran(direct, "-w", "%{http_code}", "-o", "/dev/null", f"{url}/big.bin") == "401"
+
+
+@pytest.mark.parametrize("how", [[], ["-H", "Transfer-Encoding: chunked", "-H", "Expect: 100-continue"]])
+def test_a_body_streams_to_nginx(guarded: tuple[str, list[str]], tmp_path: Path, how: list[str]) -> None:
+    url, curl = guarded
+    body = tmp_path / "www" / "big.bin"
+    assert _ran(curl, "-T", str(body), "-w", "%{http_code}", *how, f"{url}/put/a.bin") == "201"
+    assert (tmp_path / "www" / "put" / "a.bin").read_bytes() == body.read_bytes()
 
 
 def test_an_answer_before_the_whole_request_reaches_the_step(tmp_path: Path) -> None:
@@ -223,6 +206,9 @@ def test_an_answer_before_the_whole_request_reaches_the_step(tmp_path: Path) -> 
     def refuse(peer: socket.socket, _: Server) -> None:
         peer.recv(4096)
         peer.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+        time.sleep(0.5)  # without reading: the proxy has to listen while it cannot send
+        while peer.recv(65536):
+            pass
 
     server = Server(refuse, server_context(certificate))
     with world(trust) as made:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 from http import HTTPStatus
 
 ACCESS_DENIED = b"\x15\x03\x01\x00\x02\x02\x31"
@@ -28,6 +30,13 @@ class Failed(Exception):
         super().__init__(why)
         self.why = why
         self.status = status
+
+
+def in_words(error: OSError) -> str:
+    """Return what the network's error says to people."""
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error}".lower().replace("_", " ")
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def answer(error: Denied | Failed) -> bytes:

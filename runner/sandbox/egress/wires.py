@@ -9,8 +9,8 @@ import ssl
 from typing import Protocol
 
 _CHUNK = 65_536
-_LINGER_SECONDS = 0.5
-_LINGER_BYTES = 1 << 20
+_LINGER_SECONDS = 1.0
+_LINGER_BYTES = 1 << 24
 
 
 class Wire(Protocol):
