@@ -134,9 +134,11 @@ def _host(text: str, reason: object) -> str:
         return host
     if text.strip("*.") == "":
         raise ValueError(f"{text} opens every host: name each one that the step needs")
-    base = canonical_host(text.removeprefix("*."))
-    if not text.startswith("*.") or base.rpartition(".")[2].isdigit() or ":" in base:
+    if not text.startswith("*."):
         raise ValueError(f"{text}: * stands for whole labels before a name, as in *.example.com")
+    base = canonical_host(text.removeprefix("*."))
+    if base.rpartition(".")[2].isdigit() or ":" in base:
+        raise ValueError(f"{text}: there is nothing below an address")
     if _is_shared(base):
         raise ValueError(f"{text} opens hosts of strangers too: name each one that the step needs")
     if not isinstance(reason, str) or not reason.strip():
@@ -186,7 +188,7 @@ def _four(text: str, labels: list[str]) -> str:
 
 def _six(text: str) -> str:
     try:
-        address = ipaddress.IPv6Address(text.removeprefix("[").removesuffix("]"))
+        address = ipaddress.IPv6Address(text[1:-1] if text.endswith("]") else "")
     except ValueError:
         raise ValueError(f"{text[:_LONGEST]} is no IPv6 address") from None
     if address.scope_id is not None:

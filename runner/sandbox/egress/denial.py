@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 from http import HTTPStatus
+
+ACCESS_DENIED = b"\x15\x03\x01\x00\x02\x02\x31"
 
 
 class Denied(Exception):
-    """Against the policy: ``why``, the ``cure`` with the line to add, and the HTTP status that says so."""
+    """Against the policy: ``why``, the ``cure`` with the line to add, and the HTTP status that says so.
 
-    def __init__(self, why: str, cure: str = "", *, status: int = 403) -> None:
+    ``alert`` says it to a client that does not speak HTTP: of TLS (RFC 8446, 6.2), unless it speaks another.
+    """
+
+    def __init__(self, why: str, cure: str = "", *, status: int = 403, alert: bytes = ACCESS_DENIED) -> None:
         super().__init__(why)
         self.why = why
         self.cure = cure
         self.status = status
+        self.alert = alert
 
 
 class Failed(Exception):
@@ -22,6 +30,13 @@ class Failed(Exception):
         super().__init__(why)
         self.why = why
         self.status = status
+
+
+def in_words(error: OSError) -> str:
+    """Return what the network's error says to people."""
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error}".lower().replace("_", " ")
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def answer(error: Denied | Failed) -> bytes:

@@ -99,3 +99,4 @@ class Gate:
                 await tcp.serve(wire, rule, self._attempt)
             else:
                 await web.serve(wire, self._attempt)
+            await wire.part()

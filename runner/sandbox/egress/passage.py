@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from runner.sandbox.egress.denial import Denied
+from runner.sandbox.egress.denial import Denied, Failed
 from runner.sandbox.egress.rules import Connection
 from runner.workflow.hosts import shown
 
@@ -100,6 +100,13 @@ class Passage:
     answered: bool = False
     quiet: bool = False
     began: float = field(default_factory=time.monotonic)
+
+    def note(self, error: Denied | Failed) -> None:
+        """Keep what went wrong, before anything is said of it that may take time."""
+        if isinstance(error, Denied):
+            self.denied = error.why
+        else:
+            self.failed = error.why
 
     def up(self, size: int) -> None:
         """Count bytes from the step; raises ``Denied`` when its rule has no more to give."""

@@ -50,14 +50,14 @@ async def _serve_one(wire: PlainWire, attempt: Attempt, passage: Passage) -> boo
             server = await attempt.dialer.connect(rule, passage.host, passage.port)
     except (Denied, Failed) as error:
         if not passage.answered:
+            passage.note(error)
             await wire.send(answer(error))
-            await wire.part()
         raise
     with server or contextlib.nullcontext():
         await wire.send(_ESTABLISHED)
         if not rule.insecure or not server:
             cure = f"add to the step: {entry(replace(rule, host=passage.host, insecure=True))}"
-            async with patience(wire, attempt.limits.hello_seconds, cure):
+            async with patience(wire, passage, attempt.limits.hello_seconds, cure):
                 await expect_hello(wire, passage.host, cure, named=True)
         if server:
             await attempt.tunnel(wire, server, passage)

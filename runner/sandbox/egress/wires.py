@@ -9,8 +9,8 @@ import ssl
 from typing import Protocol
 
 _CHUNK = 65_536
-_LINGER_SECONDS = 0.5
-_LINGER_BYTES = 1 << 20
+_LINGER_SECONDS = 1.0
+_LINGER_BYTES = 1 << 24
 
 
 class Wire(Protocol):
@@ -137,11 +137,6 @@ class TlsWire(_Readable):
         with contextlib.suppress(OSError):
             await self._flush()
         await self._under.finish()
-
-    async def part(self) -> None:
-        """Finish, and read on for a moment."""
-        await self.finish()
-        await self._under.part()
 
     async def _more(self) -> None:
         data = await self._under.receive()
