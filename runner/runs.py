@@ -14,17 +14,18 @@ from runner.app import Stage
 from runner.custody.sweep import Sweep
 from runner.engine.again import carried, in_doubt, made_anew
 from runner.errors import PolicyDenied, SandboxError, UsageError
-from runner.events import CancelRequested, RollbackRequested, RunCreated, StepDecided
+from runner.events import RollbackRequested, RunCreated, StepDecided
 from runner.planning.codec import plan_json
 from runner.store.journal import Before
 from runner.store.locks import RunLock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from runner.app import App, Watching
     from runner.engine.lanes import Lanes
     from runner.engine.run import Run
+    from runner.events import CancelRequested
     from runner.planning.plan import Plan
     from runner.sandbox.base import Driver
     from runner.store.journal import Journal
@@ -111,7 +112,7 @@ class Runs:
         events = carried(run, made_anew(run, again.start))
         return self.start(run.plan, engine, watching, Before(run.id, run.seq, origin_of(run), events))
 
-    def cancel(self, prefix: str, why: str, watching: Watching, *, rollback: bool) -> Ended:
+    def cancel(self, prefix: str, requests: Sequence[CancelRequested], watching: Watching) -> Ended:
         """Ask a live run to end and return how it stands; a run that nobody drives is ended here.
 
         Raises ``UsageError`` when it has ended.
@@ -120,7 +121,8 @@ class Runs:
 
         with self._app.journal() as journal:
             run = journal.find(prefix)
-            journal.note(run, CancelRequested(why, rollback))
+            for request in requests:
+                journal.note(run, request)
             if not self._app.is_live(run):
                 return self.resume(run, watching)
             watching.say(f"asked the runner of {run} to end it; runner show {run} says how it ended")

@@ -178,7 +178,7 @@ class CompensationSettled:
 class CancelRequested:
     """Somebody asked for the run to end, with what it did undone if ``rollback``.
 
-    A second request ends compensations and ``finally`` steps too, unless it does not ``insist``.
+    A second request that does ``insist`` ends compensations and ``finally`` steps too.
     """
 
     why: str

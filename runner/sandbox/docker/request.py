@@ -19,6 +19,7 @@ _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INIT = "/.runner/init"
 _SECRETS = 1024 * 1024
 _HOLDER_MEMORY = 32 * 1024 * 1024
+_HOLDER_THREADS = 64  # runc's own init is counted until PID 1 takes its place, and dies of one too many
 _MIN_MEMORY = 6 * 1024 * 1024
 _SENTRY_THREADS = 512
 
@@ -109,7 +110,12 @@ def holder_request(spec: SandboxSpec, setting: Setting) -> dict[str, Any]:
     request = _base(spec.image.reference or spec.image.digest, setting, "none")
     request["Labels"] = labels(setting.identity, spec.run, f"lane-{spec.lane}", 0)
     host = request["HostConfig"]
-    host |= {"Memory": _HOLDER_MEMORY, "MemorySwap": _HOLDER_MEMORY, "PidsLimit": 4, "ShmSize": 65536}
+    host |= {
+        "Memory": _HOLDER_MEMORY,
+        "MemorySwap": _HOLDER_MEMORY,
+        "PidsLimit": _HOLDER_THREADS,
+        "ShmSize": 65536,
+    }
     host["Tmpfs"] = {"/run/secrets": _options(65536, setting, "0700", "noexec")}
     host["Ulimits"] = _ulimits(64)
     return request
