@@ -139,6 +139,7 @@ def _unbind(app: App, args: argparse.Namespace) -> int:
 
 def _list(app: App, args: argparse.Namespace) -> int:
     from runner.custody.listing import Listing
+    from runner.units import shown_duration
 
     rows = Listing(app).rows()
     if args.json:
@@ -154,7 +155,7 @@ def _list(app: App, args: argparse.Namespace) -> int:
                 row["mode"],
                 ", ".join(row["workflows"]) or "any",
                 ", ".join(row["hosts"]) or "-",
-                "-" if row["ttl"] is None else f"{row['ttl']:g}s",
+                "-" if row["ttl"] is None else shown_duration(row["ttl"]),
                 (row["rotated"] or "-")[:10],
                 _state(row),
             ]

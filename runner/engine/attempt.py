@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from runner.engine.outputs import OUTPUT_FILE, read_outputs
+from runner.engine.outputs import OUTPUT_FILE
 from runner.engine.pump import Pump
+from runner.engine.results import Leaks, Results
 from runner.errors import PolicyDenied, SandboxError, SourceUnavailable, StoreError
-from runner.events import PHASE_RUN, ArtifactKept, AttemptEnded, AttemptStarted, ConnectionEnded
+from runner.events import PHASE_RUN, AttemptEnded, AttemptStarted, ConnectionEnded
 from runner.sandbox.base import Exit, Message, SecretValue
 
 if TYPE_CHECKING:
@@ -216,18 +217,12 @@ class Attempt:
             log.close()
 
     def _conclude(self, exited: Exit, collection: Collected) -> AttemptEnded:
-        outputs: dict[str, str] = {}
-        kept: list[ArtifactKept] = []
-        bad = [words for words in collection.refused if words != f"{OUTPUT_FILE}: was not written"]
+        leaks = Leaks(tuple(self._work.opened), self._stores.masker)
+        found = Results(self._masker, leaks, self._stores.artifacts)
+        found.refused = [words for words in collection.refused if words != f"{OUTPUT_FILE}: was not written"]
         for file in collection.files:
-            if file.name == OUTPUT_FILE:
-                outputs, lines = read_outputs(file.path, self._mask)
-                bad += lines
-            else:
-                kept.append(
-                    ArtifactKept(self._masker.mask_text(file.name), *self._stores.artifacts.keep(file.path))
-                )
-        reason, detail = self._verdict(exited, {file.name for file in collection.files}, bad)
+            found.take(file)
+        reason, detail = self._verdict(exited, {file.name for file in collection.files}, found)
         return AttemptEnded(
             self._task.step.id,
             self._task.number,
@@ -235,25 +230,23 @@ class Attempt:
             exit_code=exited.code,
             reason=reason,
             detail=self._masker.mask_text(detail),
-            outputs={key: self._masker.mask_text(value) for key, value in outputs.items()},
-            artifacts=tuple(kept),
-            refused=tuple(map(self._masker.mask_text, bad)),
+            outputs={key: self._masker.mask_text(value) for key, value in found.outputs.items()},
+            artifacts=tuple(found.kept),
+            refused=tuple(map(self._masker.mask_text, found.refused)),
             began=not exited.refused,
             final=exited.refused,
         )
 
-    def _mask(self, data: bytes) -> bytes:
-        stream = self._masker.fork()
-        return stream.feed(data) + stream.flush()
-
-    def _verdict(self, exited: Exit, names: set[str], refused: list[str]) -> tuple[str | None, str]:
+    def _verdict(self, exited: Exit, names: set[str], found: Results) -> tuple[str | None, str]:
         if self._stopped and (exited.reason is not None or self._stopped == "log-limit"):
             return self._stopped, self._detail
+        if found.leaked:
+            return "secret-leak", found.leaked
         if exited.reason is not None:
             return exited.reason, exited.detail
         missing = [one for one in self._task.step.outputs if not _GLOB & set(one) and one not in names]
         if missing:
-            told = {line.partition(": ")[0]: line for line in refused}
+            told = {line.partition(": ")[0]: line for line in found.refused}
             words = "; ".join(told.get(one, f"{one}: was not written") for one in missing)
             return "exit", f"a promised file is not there: {words}"
         return None, exited.detail

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from runner.sandbox.base import Carrier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from runner.clock import Cancellation, Clock
@@ -101,6 +101,10 @@ class SecretPort(Protocol):
         """Return every value that no output may show: what came with it from its source too."""
         ...
 
+    def to_find(self) -> tuple[bytes, ...]:
+        """Return those that no result may hold: not what is masked for safety, as the name of a host."""
+        ...
+
 
 class SecretsPort(Protocol):
     """Where secrets come from. Called from many threads."""
@@ -136,6 +140,10 @@ class MaskerPort(Protocol):
         """Return the rest at the end of the stream."""
         ...
 
+    def find(self, pieces: Iterator[bytes]) -> bytes:
+        """Return the first secret in a stream as it stands there, if it is too long for chance."""
+        ...
+
 
 class WayPort(Carrier, Protocol):
     """The one way out of one attempt's sandbox."""
@@ -163,9 +171,8 @@ class NetworkPort(Protocol):
     ) -> WayPort:
         """Return a way that leads where the step may go and nowhere else.
 
-        ``secrets`` are the step's by their names in the workflow: some are added by the proxy, the others may
-        be bound to hosts. ``env`` and ``files``
-        (under ``/run/secrets``) of the way are what programs need to take it. Raises ``PolicyDenied``.
+        ``secrets`` are the step's by their names in the workflow: the proxy adds some, the others may be bound
+        to hosts. Raises ``PolicyDenied`` where the step reaches another.
         """
         ...
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from runner.vault.binding import Binding
     from runner.vault.lease import Minted
 
+_PUBLIC = frozenset({"host", "hostname", "port", "user", "username", "role", "database", "dbname", "db"})
+
 
 def secret_of(binding: Binding, minted: Minted) -> Secret:
     """Return the field that the binding names, the value without a name or the only one, or all as JSON.
@@ -21,7 +23,9 @@ def secret_of(binding: Binding, minted: Minted) -> Secret:
     Raises ``PolicyDenied`` where there is no such field, or a value is no text.
     """
     values = minted.values
-    return Secret(binding.name, _value(binding, values), values.values(), binding.terms)
+    others = [value for name, value in values.items() if name not in _PUBLIC]
+    public = [value for name, value in values.items() if name in _PUBLIC]
+    return Secret(binding.name, _value(binding, values), others, public, binding.terms)
 
 
 def _value(binding: Binding, values: Mapping[str, bytes]) -> bytes:

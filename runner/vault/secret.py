@@ -16,15 +16,21 @@ class Secret:
     ``terms`` say how it may be used where the step never sees it.
     """
 
-    __slots__ = ("__others", "__value", "name", "terms")
+    __slots__ = ("__found", "__masked", "__value", "name", "terms")
 
     def __init__(
-        self, name: str, value: bytes, others: Iterable[bytes] = (), terms: Terms | None = None
+        self,
+        name: str,
+        value: bytes,
+        others: Iterable[bytes] = (),
+        public: Iterable[bytes] = (),
+        terms: Terms | None = None,
     ) -> None:
-        """Hide ``value`` under ``name``, with what else came from its source at the same time."""
+        """Hide ``value`` with what else came from its source; ``public`` is no secret alone."""
         self.name, self.terms = name, terms
         self.__value = bytes(value)
-        self.__others = tuple(map(bytes, others))
+        self.__found = tuple(dict.fromkeys((self.__value, *others)))
+        self.__masked = tuple(dict.fromkeys((*self.__found, *public)))
 
     def reveal(self) -> bytes:
         """Return the value."""
@@ -32,7 +38,11 @@ class Secret:
 
     def to_mask(self) -> tuple[bytes, ...]:
         """Return every value that no output may show."""
-        return tuple(dict.fromkeys((self.__value, *self.__others)))
+        return self.__masked
+
+    def to_find(self) -> tuple[bytes, ...]:
+        """Return every value that no result may hold."""
+        return self.__found
 
     def __repr__(self) -> str:
         return f"Secret({self.name!r}, hidden)"
