@@ -1,4 +1,4 @@
-"""The host side of one attempt: ``in/`` that becomes ``/in`` and ``out/`` that becomes ``/out``."""
+"""The host side of one attempt: ``in/`` becomes ``/in``, ``out/`` ``/out``, and ``hosts`` ``/etc/hosts``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import os
 import shutil
 import stat
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ class AttemptFolder:
         self.directory = directory
         self.inputs = directory / "in"
         self.out = directory / "out"
+        self.hosts = directory / "hosts"
         self.in_memory = False
         self._limit = limits.output
         self._uid = uid
@@ -53,6 +55,14 @@ class AttemptFolder:
                 os.chown(self.out, self._uid, self._gid)
         except OSError as error:
             raise SandboxError(f"cannot make the attempt's folder {self.directory}: {error}") from error
+
+    def place_hosts(self, text: str) -> None:
+        """Write ``hosts``, for a driver whose engine covers the image's own."""
+        try:
+            self.hosts.write_text(text)
+            self.hosts.chmod(_READABLE_BY_ALL)
+        except OSError as error:
+            raise SandboxError(f"cannot write {self.hosts}: {error}") from error
 
     def place_inputs(self, files: Mapping[str, Path]) -> None:
         """Put every file under its name in ``in``."""
@@ -78,8 +88,10 @@ class AttemptFolder:
         return self.used() > self._limit
 
     def release(self) -> None:
-        """Unmount and remove ``in`` and ``out``; may be called twice."""
+        """Unmount and remove all that this object made; may be called twice."""
         unmount(self.out)
+        with suppress(OSError):
+            self.hosts.unlink()
         for folder in (self.inputs, self.out):
             remove_tree(folder)
 
