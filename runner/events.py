@@ -88,6 +88,7 @@ class ConnectionEnded:
     port: int
     rule: str = ""
     denied: str = ""
+    failed: str = ""
     sent: int = 0
     received: int = 0
     seconds: float = 0.0

@@ -133,6 +133,7 @@ def plan_command(settings: Settings, step: dict[str, Any], files: Sequence[Path]
         path = Path(folder) / "command.yaml"
         names_of_secrets = sorted(set(step.get("secrets", {}).values()))
         data = {"name": "command", "secrets": names_of_secrets, "steps": {"command": step}}
+        data["staging"] = {"egress": step.get("egress", [])}
         path.write_text(json.dumps(data))
         request = _Request(settings, "staging", {})
         try:
@@ -155,11 +156,13 @@ def _planned(request: _Request, loaded: LoadedWorkflow) -> Plan:
     from runner.planning.compile import PlanRequest, make_plan
     from runner.workflow.inputs import resolve_inputs
 
+    chosen = choices(request.settings, loaded.project)
     wanted = PlanRequest(
         mode=request.mode,
         inputs=resolve_inputs(loaded.model, request.given),
         policy=request.policy,
         recipe=lambda name: request.recipe(loaded.project, name),
-        breakers=choices(request.settings, loaded.project).breakers,
+        breakers=chosen.breakers,
+        private=chosen.private,
     )
     return make_plan(loaded, wanted, request.snapshots)

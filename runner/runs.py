@@ -59,7 +59,7 @@ class Runs:
         with _closing(app.driver(engine or chosen.engine, plan.mode, watching.say)) as driver:
             with ThreadPoolExecutor(1, "check") as aside:
                 able = aside.submit(driver.check)
-                app.reap(driver)
+                app.reap(driver, watching.say)
                 images, warnings = app.images(plan, driver, watching.say)
             unenforced = tuple(f"{gap.what}: {gap.why}" for gap in able.result().gaps)
             run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(app.clock.now())) + os.urandom(3).hex()
@@ -160,7 +160,7 @@ class Runs:
         with _closing(app.make_driver(created.engine)) as driver:
             driver.check()
             ownership = journal.open_run(run.id)  # first: a runner that still lives begins nothing after this
-            app.reap(driver, run.id)
+            app.reap(driver, watching.say, run.id)
             images = app.same_images(plan, driver, created.images, watching.say)
             stage = Stage(ownership, plan, driver, images, watching, app.choices(plan), origin_of(run))
             return self._execute(stage, journal, None)

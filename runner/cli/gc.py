@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
+
+from runner.cli.output import harmless
 
 if TYPE_CHECKING:
     import argparse
@@ -18,7 +21,9 @@ def main(args: argparse.Namespace) -> int:
     from runner.app import App
 
     del args
-    removed = App.from_environment().collect_garbage()
+    removed = App.from_environment().collect_garbage(
+        lambda words: print(harmless(words), file=sys.stderr, flush=True)
+    )
     for name in removed:
         print(f"removed {name}")
     print(f"{len(removed)} leftovers removed")

@@ -5,23 +5,24 @@ from __future__ import annotations
 import shutil
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from runner.engine.outputs import OUTPUT_FILE, read_outputs
 from runner.engine.pump import Pump
-from runner.errors import PolicyDenied, SandboxError
-from runner.events import PHASE_RUN, ArtifactKept, AttemptEnded, AttemptStarted
+from runner.errors import PolicyDenied, SandboxError, StoreError
+from runner.events import PHASE_RUN, ArtifactKept, AttemptEnded, AttemptStarted, ConnectionEnded
 from runner.sandbox.base import Exit, Message, SecretValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from runner.engine.ports import MaskerPort, Observer, Stores, Work
+    from runner.engine.ports import MaskerPort, Observer, SecretPort, Stores, WayPort, Work
     from runner.planning.plan import PlannedStep
     from runner.sandbox.base import Collection, Sandbox, SandboxSpec
+    from runner.sandbox.egress.rules import Connection
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _GLOB = frozenset("*?[")
@@ -51,10 +52,12 @@ class Attempt:
         self._work, self._task, self._observer = work, task, observer
         self._lock = threading.Lock()
         self._live: Sandbox | None = None
+        self._sandbox: Sandbox | None = None
         self._stopped = ""
         self._detail = ""
         self._began = False
         self._masker: MaskerPort = work.stores.masker([])
+        self._headers: dict[str, SecretPort] = {}
 
     @property
     def _start(self) -> AttemptStarted:
@@ -76,7 +79,7 @@ class Attempt:
             live.stop(grace=self._task.step.grace if grace is None else grace)
 
     def run(self) -> AttemptEnded:
-        """Make the attempt and return its end, with its sandbox gone; raises ``StoreError`` only."""
+        """Make the attempt and return its end, with its sandbox dead; raises ``StoreError`` only."""
         try:
             return self._run_sandboxed(self._open_secrets())
         except PolicyDenied as error:
@@ -87,8 +90,16 @@ class Attempt:
             return replace(self._ended(None, "infra", str(error)), final=not error.retryable)
         except OSError as error:  # the disk, or a folder that somebody took away
             return self._ended(None, "infra", f"the attempt's folder failed: {error}")
-        finally:
-            shutil.rmtree(self._task.spec.directory, ignore_errors=True)
+
+    def release(self) -> None:
+        """Remove sandbox and folder, once the end is recorded: until then a crash leaves what they hold."""
+        self._destroy()
+        shutil.rmtree(self._task.spec.directory, ignore_errors=True)
+
+    def _destroy(self) -> None:
+        with suppress(SandboxError, OSError):  # what remains carries our labels and is reaped
+            if self._sandbox:
+                self._sandbox.destroy()
 
     def _open_secrets(self) -> tuple[SecretValue, ...]:
         values, step = [], self._task.step
@@ -99,27 +110,53 @@ class Attempt:
                 raise PolicyDenied(
                     f"secret {use.secret} holds a NUL byte, which no variable can: use it as a file"
                 )
-            values.append(SecretValue(use.name, secret.reveal(), use.as_env))
+            if use.as_header:
+                self._headers[use.secret] = secret
+            else:
+                values.append(SecretValue(use.name, secret.reveal(), use.as_env))
         self._masker = self._stores.masker([one.reveal() for one in list(self._work.opened.values())])
         return tuple(values)
 
     def _run_sandboxed(self, secrets: tuple[SecretValue, ...]) -> AttemptEnded:
-        sandbox = self._task.sandbox()
+        self._sandbox = sandbox = self._task.sandbox()
+        way = None
         try:
             if self._stopped:
                 return self._ended(None, self._stopped, self._detail)
+            way = self._open_way()
             self._stores.journal.confirm()  # a runner that was stopped since its intent may have a successor
-            sandbox.start(self._message(secrets))
+            sandbox.start(self._message(secrets, way), way)
             self._began = True
             self._go_live(sandbox)
             self._pump(sandbox)
             exited = sandbox.wait()
             return self._conclude(exited, sandbox.collect((*self._task.step.outputs, OUTPUT_FILE)))
+        except BaseException:
+            self._destroy()
+            raise
         finally:
             with self._lock:
                 self._live = None
-            with suppress(SandboxError):  # the verdict stands; what remains carries our labels and is reaped
-                sandbox.destroy()
+            if way:
+                way.close()
+
+    def _open_way(self) -> WayPort | None:
+        step = self._task.step
+        if not (step.egress or step.closed):
+            return None
+        return self._stores.network.open(step, self._headers, self._report)
+
+    def _report(self, seen: Connection) -> None:
+        """Record what became of a connection; a step whose connections cannot be recorded ends."""
+        phase, mask = self._task.spec.phase, self._masker.mask_text
+        told = replace(seen, host=mask(seen.host), denied=mask(seen.denied))
+        try:
+            self._stores.journal.record(
+                [ConnectionEnded(self._task.step.id, self._task.number, phase, **asdict(told))]
+            )
+        except StoreError as error:
+            self.stop("infra", f"a connection cannot be recorded: {error.message}", grace=0)
+            raise
 
     def _go_live(self, sandbox: Sandbox) -> None:
         with self._lock:
@@ -128,9 +165,13 @@ class Attempt:
         if stopped:
             sandbox.stop(grace=self._task.step.grace)
 
-    def _message(self, secrets: tuple[SecretValue, ...]) -> Message:
+    def _message(self, secrets: tuple[SecretValue, ...], way: WayPort | None) -> Message:
         step = self._task.step
-        env = {"PATH": PATH, "HOME": "/work", "TMPDIR": "/tmp", **self._task.env, **self._own_names()}  # noqa: S108
+        env = {"PATH": PATH, "HOME": "/work", "TMPDIR": "/tmp"}  # noqa: S108
+        if way:
+            env |= way.env
+            secrets += tuple(SecretValue(name, content) for name, content in way.files.items())
+        env |= {**self._task.env, **self._own_names()}
         return Message(step.argv, env, secrets, self._task.inputs, step.timeout, step.grace)
 
     def _own_names(self) -> dict[str, str]:
@@ -183,6 +224,8 @@ class Attempt:
             outputs={key: self._masker.mask_text(value) for key, value in outputs.items()},
             artifacts=tuple(kept),
             refused=tuple(map(self._masker.mask_text, bad)),
+            began=not exited.refused,
+            final=exited.refused,
         )
 
     def _mask(self, data: bytes) -> bytes:

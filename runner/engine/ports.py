@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from runner.sandbox.base import Carrier
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from runner.clock import Cancellation, Clock
     from runner.engine.lanes import Lanes
     from runner.events import AttemptStarted, Event, Record
-    from runner.planning.plan import ImageRef, Plan
+    from runner.planning.plan import ImageRef, Plan, PlannedStep
     from runner.sandbox.base import Driver, Image
+    from runner.sandbox.egress.rules import Connection
 
 
 class JournalPort(Protocol):
@@ -120,6 +123,35 @@ class MaskerPort(Protocol):
         ...
 
 
+class WayPort(Carrier, Protocol):
+    """The one way out of one attempt's sandbox."""
+
+    env: Mapping[str, str]
+    files: Mapping[str, bytes]
+
+    def close(self) -> None:
+        """End every connection, with what became of each reported; raises what ``report`` raised."""
+        ...
+
+
+class NetworkPort(Protocol):
+    """The way out of the sandboxes of one run. Called from many threads."""
+
+    def open(
+        self, step: PlannedStep, headers: Mapping[str, SecretPort], report: Callable[[Connection], None]
+    ) -> WayPort:
+        """Return a way that leads where the step may go and nowhere else.
+
+        ``headers`` are the secrets that the proxy adds, by their names in the workflow. ``env`` and ``files``
+        (under ``/run/secrets``) of the way are what programs need to take it. Raises ``PolicyDenied``.
+        """
+        ...
+
+    def close(self) -> None:
+        """End it for the whole run; may be called twice."""
+        ...
+
+
 class ImagesPort(Protocol):
     """Root file systems."""
 
@@ -142,13 +174,17 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where a run's traces go and its secrets come from; ``masker`` makes a masker of values."""
+    """Where a run's traces go and its secrets come from; ``masker`` makes a masker of values.
+
+    ``network`` is the only way out.
+    """
 
     journal: JournalPort
     artifacts: ArtifactsPort
     logs: LogsPort
     secrets: SecretsPort
     masker: Callable[[Sequence[bytes]], MaskerPort]
+    network: NetworkPort
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,8 @@ class Run(Course):
         handler = (self._ON_UNDO if of_undo else self._ON_STEP).get(type(event))
         if handler:
             handler(self, event, at)
-        self.last_at = at
+        if not getattr(event, "lost", False):  # found by somebody, maybe long after its runner died
+            self.last_at = at
 
     def _begin(self, event: happened.RunStarted, at: float) -> None:
         self.begin(event, at)

@@ -127,11 +127,13 @@ class Exit:
 
     ``code`` is the exit status (128 + signal for a signal) or None. ``reason`` is None for status 0, else
     ``exit``, ``timeout``, ``out-of-memory``, ``output-limit`` or ``infra``; ``detail`` says it in words.
+    ``refused``: nothing of the step ran, and another sandbox like this one would be refused alike.
     """
 
     code: int | None
     reason: str | None
     detail: str = ""
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,19 +7,17 @@ import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.errors import PolicyDenied, StoreError, UsageError
+from runner.errors import PolicyDenied, StoreError
 from runner.vault.files import own_folder, read_private, replace, storing
 from runner.vault.secret import Secret
-from runner.vault.sources.env import EnvSource
-from runner.vault.sources.file import FileSource
-from runner.vault.sources.store import StoreSource
+from runner.vault.sources.known import FORMS, canonical
 from runner.vault.store import checked_mode, checked_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from runner.vault.lease import Holder
     from runner.vault.sources.base import Source
@@ -42,12 +40,11 @@ class Binding:
 class Bindings:
     """The operator's file ``CONFIG/bindings.json``, and the values behind it."""
 
-    def __init__(self, config: Path, store: SecretStore, sources: Mapping[str, Source] | None = None) -> None:
-        """Read and write in ``config``; ``sources`` (by scheme) can be replaced by others."""
+    def __init__(self, config: Path, store: SecretStore, sources: Mapping[str, Source]) -> None:
+        """Read and write in ``config``; the values come from ``sources``, by scheme."""
         self._file = config / "bindings.json"
         self._store = store
-        own: dict[str, Source] = {"env": EnvSource(), "file": FileSource(), "store": StoreSource(store)}
-        self._sources = own if sources is None else dict(sources)
+        self._sources = sources
 
     def bind(
         self,
@@ -58,7 +55,7 @@ class Bindings:
         host: str | None = None,
     ) -> None:
         """Record a binding in place of the one for the same name, mode and workflow."""
-        binding = Binding(checked_name(name), self._checked(source), checked_mode(mode), workflow, host)
+        binding = Binding(checked_name(name), canonical(source), checked_mode(mode), workflow, host)
         with self._locked():
             kept = [known for known in self.list() if _key(known) != _key(binding)]
             self._write([*kept, binding])
@@ -107,23 +104,18 @@ class Bindings:
         binding = self.find(name, holder.workflow, holder.mode)
         scheme, _, reference = binding.source.partition(":")
         if scheme not in self._sources:
-            raise PolicyDenied(f"secret {name} is bound to an unknown source {scheme}:", cure=self._known())
+            raise PolicyDenied(
+                f"secret {name} is bound to an unknown source {scheme}:", cure=f"known: {', '.join(FORMS)}"
+            )
         if scheme == "store":
             reference = f"{holder.mode}/{reference}"
-        return Secret(name, self._sources[scheme].mint(reference, holder, ttl).values[""])
-
-    def _checked(self, source: str) -> str:
-        scheme, _, reference = source.partition(":")
-        if scheme not in self._sources or not reference or "\0" in reference:
-            raise UsageError(f"{source!r} is not a source of secrets", cure=self._known())
-        if scheme == "store":
-            checked_name(reference)
-        if scheme == "file":
-            reference = str(Path(reference).expanduser().absolute())
-        return f"{scheme}:{reference}"
-
-    def _known(self) -> str:
-        return "known sources: env:VAR, file:PATH, store:NAME"
+        values = self._sources[scheme].mint(reference, holder, ttl).values
+        if "" not in values:
+            fields = ", ".join(sorted(values))
+            raise PolicyDenied(
+                f"secret {name} is bound to several values at once", cure=f"bind one of them with #: {fields}"
+            )
+        return Secret(name, values[""])
 
     def _write(self, bindings: Sequence[Binding]) -> None:
         items = [asdict(binding) for binding in sorted(bindings, key=_key)]

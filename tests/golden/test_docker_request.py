@@ -4,13 +4,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from runner.sandbox.base import Image, Limits, Mount, Outlet, SandboxSpec
+from runner.sandbox.base import Image, Limits, Mount, SandboxSpec
 from runner.sandbox.docker.request import (
     Identity,
     Setting,
     container_name,
     container_request,
-    hosts_text,
 )
 
 MIB = 1024 * 1024
@@ -49,7 +48,9 @@ GOLDEN = Path(__file__).parent / "docker_request.json"
 def every_request() -> dict[str, object]:
     gvisor = replace(SETTING, runtime="runsc")
     return {
-        "under runc": container_request(SPEC, SETTING, ()),
+        "under runc": container_request(
+            SPEC, SETTING, (), ((Path("/state/attempts/7/hosts"), "/etc/hosts"),)
+        ),
         "image with volumes": container_request(SPEC, SETTING, ("/var/lib/data",)),
         "under gVisor": container_request(SPEC, gvisor, ()),
     }
@@ -80,16 +81,6 @@ def test_every_request_asks_for_no_network_in_both_ways_that_an_engine_knows() -
     ):
         assert request["NetworkDisabled"] is True
         assert request["HostConfig"]["NetworkMode"] == "none"
-
-
-def test_the_hosts_file_names_the_loopback_and_the_outlets_and_gives_way_to_a_mount() -> None:
-    outlets = (Outlet("127.0.0.1", 3128), Outlet("127.0.0.2", 5432, "db.example"))
-    assert hosts_text(SPEC) == "127.0.0.1 localhost\n::1 localhost\n"
-    assert hosts_text(replace(SPEC, outlets=outlets)).splitlines()[2:] == ["127.0.0.2 db.example"]
-    own = replace(SPEC, mounts=(Mount(Path("/snapshots/9f"), "/etc/hosts", "9f"),))
-    sources = [each["Source"] for each in container_request(own, SETTING, ())["HostConfig"]["Mounts"]]
-    assert [source for source in sources if source == "/snapshots/9f"] == ["/snapshots/9f"]
-    assert "/state/attempts/7/hosts" not in sources
 
 
 def test_names_differ_by_attempt_and_step_and_are_the_same_after_a_crash() -> None:

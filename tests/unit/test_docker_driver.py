@@ -17,7 +17,7 @@ from static_busybox import find_busybox
 
 from runner.errors import EngineUnavailable, ImageMissing
 from runner.sandbox.attempt_folder import unmount
-from runner.sandbox.base import Image, Limits, Message, SandboxSpec
+from runner.sandbox.base import Image, Limits, Message, Mount, SandboxSpec
 from runner.sandbox.docker.api import EngineApi, engine_address
 from runner.sandbox.docker.driver import DockerDriver
 from runner.sandbox.docker.request import container_name
@@ -119,6 +119,16 @@ def test_every_sandbox_has_a_network_namespace_of_its_own_with_a_loopback_alone(
         assert device.split()[0] == "lo:"
         seen.append(namespace)
     assert len(set(seen)) == 3
+
+
+def test_a_mount_on_the_hosts_file_takes_its_place(
+    driver: DockerDriver, spec: SandboxSpec, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    own.write_text("127.0.0.1 mine\n")
+    mounted = replace(spec, mounts=(Mount(own, "/etc/hosts", "9f"),))
+    output, _ = run(driver.create(mounted), shell("cat /etc/hosts"))
+    assert output == b"127.0.0.1 mine\n"
 
 
 def test_a_stopped_step_may_clean_up_within_its_grace_and_one_that_does_not_end_is_killed(

@@ -28,8 +28,8 @@ from runner.sandbox.docker.request import (
     Setting,
     container_name,
     container_request,
-    hosts_text,
 )
+from runner.sandbox.hosts import HOSTS
 from runner.sandbox.init.binary import path_for
 from runner.sandbox.seccomp import docker_profile
 
@@ -93,8 +93,7 @@ class DockerDriver:
         folder = AttemptFolder(spec.directory, spec.limits, setting.uid, setting.gid)
         folder.prepare()
         with _releasing(folder):
-            folder.place_hosts(hosts_text(spec))
-            request = container_request(spec, setting, volumes)
+            request = container_request(spec, setting, volumes, self._extra(spec, folder))
             container = create_container(self._api, container_name(self._state, spec), request)
             running = replace(begin_container(self._api, container), guarded=self._runtime == "runc")
 
@@ -106,6 +105,14 @@ class DockerDriver:
             return DockerSandbox(spec, self._api, running, folder, self._removals)
 
         return wait
+
+    def _extra(self, spec: SandboxSpec, folder: AttemptFolder) -> tuple[tuple[Path, str], ...]:
+        """Make the files of the attempt's own; return what is to be mounted, and where."""
+        led = folder.lead_out(
+            spec, shared=self._runtime == "runc"
+        )  # gVisor's kernel shares no socket with ours
+        targets = {*(target for _, target in led), *(mount.target for mount in spec.mounts)}
+        return led if HOSTS in targets else (*led, folder.place_hosts())
 
     def reap(self, is_live: Callable[[str], bool]) -> tuple[str, ...]:
         """Remove containers of our state folder whose run nobody drives; return their names."""

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INIT = "/.runner/init"
-_HOSTS = "/etc/hosts"
 _SECRETS = 1024 * 1024
 _MIN_MEMORY = 6 * 1024 * 1024
 _SENTRY_THREADS = 512
@@ -66,12 +65,14 @@ def labels(identity: Identity, run: str, step: str, attempt: int) -> dict[str, s
     }
 
 
-def container_request(spec: SandboxSpec, setting: Setting, volumes: tuple[str, ...]) -> dict[str, Any]:
+def container_request(
+    spec: SandboxSpec, setting: Setting, volumes: tuple[str, ...], extra: tuple[tuple[Path, str], ...] = ()
+) -> dict[str, Any]:
     """Return the request for one sandbox.
 
     ``volumes`` are the folders that the image declares as volumes: each is covered by a bounded tmpfs, else
     the engine would give the step unbounded disk. It knows a cover by the plain path alone: under ``/data/``
-    it would still put a volume at ``/data``.
+    it would still put a volume at ``/data``. ``extra`` are files of the attempt's own, as (source, target).
     """
     request = _base(spec.image.reference or spec.image.digest, setting)
     request["Labels"] = labels(setting.identity, spec.run, spec.step, spec.attempt)
@@ -79,24 +80,16 @@ def container_request(spec: SandboxSpec, setting: Setting, volumes: tuple[str, .
     host |= _limits(spec.limits)
     if setting.runtime != "runc":
         host |= _guest_processes(spec.limits)
-    targets = {mount.target for mount in spec.mounts}
-    taken = {"/in", "/out", _INIT, *targets}
+    taken = {"/in", "/out", _INIT, *(mount.target for mount in spec.mounts)}
     scratch = {posixpath.normpath(f"/{folder.lstrip('/')}") for folder in volumes} - taken
     host["Tmpfs"] = _tmpfs(spec.limits, setting, scratch)
     host["Mounts"] += [
         _bind(str(spec.directory / "in"), "/in", writable=False),
         _bind(str(spec.directory / "out"), "/out", writable=True),
         *(_bind(str(mount.source), mount.target, writable=False) for mount in spec.mounts),
+        *(_bind(str(source), target, writable=False) for source, target in extra),
     ]
-    if _HOSTS not in targets:
-        host["Mounts"].append(_bind(str(spec.directory / "hosts"), _HOSTS, writable=False))
     return request
-
-
-def hosts_text(spec: SandboxSpec) -> str:
-    """Return the sandbox's ``/etc/hosts``."""
-    named = [f"{outlet.address} {outlet.host}" for outlet in spec.outlets if outlet.host]
-    return "\n".join(("127.0.0.1 localhost", "::1 localhost", *named, ""))
 
 
 def _base(image: str, setting: Setting) -> dict[str, Any]:
