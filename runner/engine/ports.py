@@ -171,7 +171,7 @@ class NetworkPort(Protocol):
     ) -> WayPort:
         """Return a way that leads where the step may go and nowhere else.
 
-        ``secrets`` are the step's by their names in the workflow: the proxy adds some, the others may be bound
+        ``secrets`` are the step's, by name in the workflow: the proxy adds some, others may be bound
         to hosts. Raises ``PolicyDenied`` where the step reaches another.
         """
         ...
