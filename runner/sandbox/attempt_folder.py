@@ -57,7 +57,7 @@ class AttemptFolder:
             raise SandboxError(f"cannot make the attempt's folder {self.directory}: {error}") from error
 
     def lead_out(self, spec: SandboxSpec, *, shared: bool) -> tuple[tuple[Path, str], ...]:
-        """Make a way out for the outlets that ``spec`` has; return what is to be mounted for it, and where."""
+        """Make a way out for the outlets of ``spec``; return what is to be mounted for it, and where."""
         if not spec.outlets:
             return ()
         from runner.sandbox.egress.way import Way  # few steps need it

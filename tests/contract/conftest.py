@@ -49,7 +49,7 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def docker_image(rootfs: Path) -> Iterator[str]:
     if shutil.which("docker") is None:
         _missing("docker is not installed")
-    name = "runner-contract:busybox"
+    name = f"runner-contract:{STATE}"
     packed = subprocess.run(["tar", "-C", str(rootfs), "-c", "."], capture_output=True, check=True).stdout
     done = subprocess.run(
         ["docker", "import", "-", name], input=packed, capture_output=True, timeout=60, check=False
