@@ -96,3 +96,11 @@ def real(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     made = _bench(request.param, request, tmp_path)
     yield made
     made.driver.close()
+
+
+@pytest.fixture(params=["bubblewrap", "docker"])
+def native(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """The engines whose sandboxes run on our own kernel."""
+    made = _bench(request.param, request, tmp_path)
+    yield made
+    made.driver.close()

@@ -250,3 +250,19 @@ def test_a_lane_s_sandboxes_have_the_same_outlets_one_after_the_other(real: Benc
         finally:
             sandbox.destroy()
         assert said.startswith(b"HTTP/1.1 403" if number == 1 else b"x\n")
+
+
+def test_where_the_socket_cannot_be_reached_connections_go_by_the_wire(native: Bench) -> None:
+    carrier = Serving(echo)
+    spec = replace(native.spec(outlets=(HERE,)), limits=order(carrier).limits)
+    sandbox = native.driver.create(spec)
+    try:
+        (spec.directory / "carrier").chmod(0)
+        script = f"head -c {4 * MIB} /dev/zero | nc 127.0.0.1 4000 | wc -c"
+        sandbox.start(native.message(("sh", "-c", script), Order()), carrier)
+        said = b"".join(bytes(chunk.data) for chunk in sandbox.logs())
+        assert "streams" in {one.name for one in threading.enumerate()}
+        assert (said.split(), sandbox.wait().code) == ([b"%d" % (4 * MIB)], 0)
+    finally:
+        sandbox.destroy()
+    carrier.finish()
