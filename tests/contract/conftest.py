@@ -119,3 +119,11 @@ def bao(openbao_server: Server, postgres_server: Server, operator_home: Path) ->
 def operator(operator_home: Path) -> source_bench.Operator:
     """An operator whose keys OpenBao trusts; each test declares its sources anew."""
     return source_bench.Operator(operator_home)
+
+
+@pytest.fixture(params=["bubblewrap", "docker"])
+def native(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """The engines whose sandboxes run on our own kernel."""
+    made = _bench(request.param, request, tmp_path)
+    yield made
+    made.driver.close()
