@@ -6,10 +6,12 @@ import ctypes
 import os
 import shutil
 import stat
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import SandboxError
+from runner.sandbox.hosts import HOSTS, hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,6 +67,16 @@ class AttemptFolder:
         self.way = Way(spec, shared=shared)
         return self.way.mounts
 
+    def place_hosts(self) -> tuple[Path, str]:
+        """Write a ``/etc/hosts``, for an engine that covers the image's own; return it and its target."""
+        file = self.directory / "hosts"
+        try:
+            file.write_text(hosts(()))
+            file.chmod(_READABLE_BY_ALL)
+        except OSError as error:
+            raise SandboxError(f"cannot write {file}: {error}") from error
+        return file, HOSTS
+
     def place_inputs(self, files: Mapping[str, Path]) -> None:
         """Put every file under its name in ``in``."""
         place_files(self.inputs, files)
@@ -93,6 +105,8 @@ class AttemptFolder:
         if self.way:
             self.way.close()
         unmount(self.out)
+        with suppress(OSError):
+            (self.directory / "hosts").unlink()
         for folder in (self.inputs, self.out):
             remove_tree(folder)
 
@@ -120,6 +134,11 @@ def unmount(folder: Path) -> bool:
     """Detach a file system mounted on ``folder``; False when there is none or it may not be."""
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(libc.umount2(os.fsencode(folder), _MNT_DETACH) == 0)
+
+
+def left_behind(runs: Path) -> list[str]:
+    """Return the runs below ``runs`` that have folders of attempts."""
+    return sorted({attempts.parent.name for attempts in runs.glob("*/attempts.*")})
 
 
 def remove_left_behind(runs: Path, is_live: Callable[[str], bool]) -> list[str]:

@@ -76,7 +76,7 @@ class SandboxSpec:
 
     ``phase`` is ``run`` or ``compensate``: both count their attempts from 1.
     ``directory`` is the attempt's own folder on the host; the driver makes ``in`` and ``out`` in it.
-    Sandboxes with the same ``run`` and ``lane`` never run at the same time and may share a loopback.
+    Sandboxes with the same ``run`` and ``lane`` never run at the same time. Each has a loopback of its own.
     Without ``outlets`` nothing leads out of it.
     """
 
@@ -234,5 +234,5 @@ class Driver(Protocol):
         ...
 
     def close(self) -> None:
-        """Remove what this driver holds beside sandboxes (holders), and wait for removals under way."""
+        """Remove what this driver holds beside sandboxes, and wait for removals under way."""
         ...

@@ -111,6 +111,8 @@ def parse_rule(entry: str | Mapping[str, object]) -> Rule:
     if (match[3] and not 1 <= port <= _LAST_PORT) or (scheme == "tcp" and not match[3]):
         raise ValueError(f"{text} has no port between 1 and {_LAST_PORT}")
     host = _host(match[2], given.get("reason"))
+    if scheme == "tcp" and (host.startswith("*.") or ":" in host or host.rpartition(".")[2].isdigit()):
+        raise ValueError(f"{text}: programs find it by its name, so write one name")
     port, kind = port or _PORTS[scheme], "tcp" if scheme == "tcp" else "web"
     most = parse_size(given.get("max_bytes", 0))
     rule = Rule(host, port, kind=kind, insecure=insecure, private=private, most=most)

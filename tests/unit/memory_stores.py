@@ -53,10 +53,10 @@ class MemoryNetwork:
     closed: bool = False
 
     def open(
-        self, step: PlannedStep, headers: Mapping[str, SecretPort], report: Callable[[Connection], None]
+        self, step: PlannedStep, secrets: Mapping[str, SecretPort], report: Callable[[Connection], None]
     ) -> MemoryWay:
-        del step
-        self.headers.append({name: secret.reveal() for name, secret in headers.items()})
+        added = {use.secret: secrets[use.secret].reveal() for use in step.secrets if use.as_header}
+        self.headers.append(added)
         self.ways.append(MemoryWay(self, report))
         return self.ways[-1]
 
@@ -155,3 +155,6 @@ class MemorySecrets:
         if name not in self.values:
             raise PolicyDenied(f"{name} is not bound for this workflow")
         return Secret(name, self.values[name])
+
+    def close(self, attempt: AttemptStarted) -> None:
+        del attempt

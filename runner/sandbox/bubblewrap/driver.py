@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.errors import EngineUnavailable, ImageMissing, OutletImpossible, SandboxError
-from runner.sandbox.attempt_folder import AttemptFolder, unmount
+from runner.sandbox.attempt_folder import AttemptFolder
 from runner.sandbox.base import Capabilities, Gap
 from runner.sandbox.bubblewrap.cgroup import (
     CONTROLLERS,
@@ -55,13 +55,12 @@ _CURE_USERNS = (
 
 
 class BubblewrapDriver:
-    """Makes sandboxes with bubblewrap; ``state`` is the state folder's random id and ``home`` the folder."""
+    """Makes sandboxes with bubblewrap; ``state`` is the state folder's random id."""
 
     name = "bubblewrap"
 
-    def __init__(self, *, state: str, home: Path, bwrap: Path | None = None) -> None:
+    def __init__(self, *, state: str, bwrap: Path | None = None) -> None:
         self._parent = f"runner-{re.sub(r'[^A-Za-z0-9]', '', state)[:8]}"
-        self._home = home
         self._bwrap = bwrap or find_bwrap()
         self._hierarchy = find_hierarchy()
         self._root = os.geteuid() == 0
@@ -109,13 +108,8 @@ class BubblewrapDriver:
         return BubblewrapSandbox(spec, parts)
 
     def reap(self, is_live: Callable[[str], bool]) -> tuple[str, ...]:
-        """Remove control groups and in-memory folders of runs that nobody drives; return their names."""
-        removed = reap_groups(self._hierarchy, self._parent, is_live)
-        for place in _our_mounts(self._home):
-            below = place.relative_to(self._home.resolve()).parts
-            if not any(map(is_live, below)) and unmount(place):
-                removed.add(str(place))
-        return tuple(sorted(removed))
+        """Remove control groups of runs that nobody drives, with all in them; return their names."""
+        return tuple(sorted(reap_groups(self._hierarchy, self._parent, is_live)))
 
     def close(self) -> None:
         """Remove our own level of control groups when it is empty."""
@@ -208,14 +202,3 @@ def _in_root(extra: tuple[tuple[Path, str], ...]) -> list[str]:
 
 def _plain(run: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", run)[:100]
-
-
-def _our_mounts(home: Path) -> list[Path]:
-    """Return the folders below ``home`` on which one of our tmpfs stands."""
-    found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        before, _, after = line.partition(" - ")
-        place = Path(before.split()[4].encode().decode("unicode_escape"))
-        if after.startswith("tmpfs runner ") and place.is_relative_to(home.resolve()):
-            found.append(place)
-    return found

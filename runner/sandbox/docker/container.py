@@ -79,13 +79,6 @@ def await_start(api: EngineApi, running: Running) -> None:
         undo.pop_all()
 
 
-def start_container(api: EngineApi, container: str) -> Running:
-    """Start a created container and wait for it."""
-    running = begin_container(api, container)
-    await_start(api, running)
-    return running
-
-
 def remove_container(api: EngineApi, container: str, start: Question | None = None) -> None:
     """Remove, once its ``start`` is answered, and return when the container is gone.
 

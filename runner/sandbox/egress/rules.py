@@ -15,6 +15,7 @@ __all__ = ["CANARY", "PROXY_ADDRESS", "PROXY_PORT", "Connection", "Injection", "
 
 PROXY_ADDRESS = "127.0.0.1"
 PROXY_PORT = 3128
+_LOCAL = "localhost"
 CANARY = "canary.runner.invalid"
 """The host that a sandbox asks for before the step begins: always denied, never recorded."""
 
@@ -74,12 +75,12 @@ class Connection:
 def outlets_of(rules: Iterable[Rule]) -> tuple[Outlet, ...]:
     """Return the outlets of a sandbox: first the proxy's, then one for each ``tcp`` rule, in their order.
 
-    Each host has a loopback address of its own, so that two with the same port do not meet.
+    Each host has a loopback address of its own, so that two with the same port do not meet; localhost has it.
     """
-    addresses: dict[str, str] = {}
+    addresses = {_LOCAL: PROXY_ADDRESS}
     outlets = [Outlet(PROXY_ADDRESS, PROXY_PORT)]
     for rule in rules:
         if rule.kind == "tcp":
-            address = addresses.setdefault(rule.host, f"127.0.0.{len(addresses) + 2}")
-            outlets.append(Outlet(address, rule.port, rule.host))
+            address = addresses.setdefault(rule.host, f"127.0.0.{len(addresses) + 1}")
+            outlets.append(Outlet(address, rule.port, "" if rule.host == _LOCAL else rule.host))
     return tuple(outlets)

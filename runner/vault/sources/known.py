@@ -38,13 +38,14 @@ FORMS = (
     "openbao:token/POLICY,…",
     "postgres:NAME#FIELD",
 )
+SCHEMES = frozenset(form.partition(":")[0] for form in FORMS)
 _NOBODY = Holder("", "", "", "", 0, "", "", "")
 
 
 def canonical(source: str) -> str:
     """Return ``SCHEME:REFERENCE`` as it is kept in a binding; raises ``UsageError``."""
     scheme, _, reference = source.partition(":")
-    if scheme not in {form.partition(":")[0] for form in FORMS} or not reference or "\0" in reference:
+    if scheme not in SCHEMES or not reference or "\0" in reference:
         raise UsageError(f"{source!r} is not a source of secrets", cure=f"known sources: {', '.join(FORMS)}")
     if scheme == "store":
         checked_name(reference)

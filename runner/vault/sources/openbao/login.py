@@ -125,7 +125,8 @@ class ByIdentity:
     def steps(self, client: Client, holder: Holder, ttl: float) -> Token:
         """Log in as the step."""
         del ttl
-        return self._login(client, self._role.role, self._issuer.token(holder, self._role.audience))
+        role = self._role.role.replace("{workflow}", holder.workflow).replace("{mode}", holder.mode)
+        return self._login(client, role, self._issuer.token(holder, self._role.audience))
 
     @contextlib.contextmanager
     def reads(self, client: Client, holder: Holder) -> Iterator[Token]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from psycopg import errors, sql
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 NAME = r"runner_[a-z0-9_]+_[0-9]+[a-z]_[0-9a-f]{8}"
 _TRIES = 5
-_WAIT = 2000  # milliseconds for one session to end
+_PAUSE = 0.005  # seconds
 
 
 def expired(connection: Connection, but: str) -> list[str]:
@@ -55,9 +56,9 @@ def forget(connection: Connection, role: str, database: Postgres, parts: Mapping
 
 
 def _end_sessions(connection: Connection, oid: int) -> None:
-    query = "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE usesysid = %s"
-    while connection.execute(query, (_WAIT, oid)).fetchall():
-        pass  # until the deadline of the connection
+    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usesysid = %s"
+    while connection.execute(query, (oid,)).fetchall():
+        time.sleep(_PAUSE)  # until none is left, or the deadline of the connection
 
 
 def _places(connection: Connection, oid: int) -> list[str]:
