@@ -29,16 +29,21 @@ BLOCK = bytes(1 << 18)
 ROUNDS = 5
 MANY = 1000
 START = """
-import sys, time
+import socket, sys, time
 import runner.engine.executor, runner.app, runner.vault.mask, re2
-began = time.perf_counter()
+began, used = time.perf_counter(), time.process_time() * 1000
 from runner.sandbox.egress.proxy import Proxy
 from runner.sandbox.egress.rules import Policy
 proxy = Proxy()
 proxy.start()
-gate = proxy.gate(Policy(()), (None,), print)
 {more}
-print((time.perf_counter() - began) * 1000)
+gate = proxy.gate(Policy(()), (None,), print)
+waited = time.perf_counter() - began
+ours, theirs = socket.socketpair()
+gate.carry(0, theirs)
+ours.sendall(b"CONNECT canary.runner.invalid:443 HTTP/1.1\\r\\n\\r\\n")
+ours.recv(100)
+print(waited * 1000, (time.perf_counter() - began) * 1000, time.process_time() * 1000 - used)
 """
 
 
@@ -153,11 +158,13 @@ def memory(trust: Path, target: int) -> str:
     )
 
 
-def started(more: str = "") -> float:
-    """Milliseconds until a proxy serves, in a process that has the rest of Runner."""
+def started(more: str = "") -> str:
+    """Milliseconds that the engine waits, that a first connection waits, and of CPU, with Runner loaded."""
     argv = [sys.executable, "-c", START.format(more=more)]
     done = [subprocess.run(argv, capture_output=True, text=True, check=True) for _ in range(9)]
-    return statistics.median(float(each.stdout) for each in done)
+    rows = [[float(number) for number in each.stdout.split()] for each in done]
+    waited, answered, cpu = (statistics.median(column) for column in zip(*rows, strict=True))
+    return f"{waited:.1f} ms waited, {answered:.1f} ms to a first answer, {cpu:.1f} ms of CPU"
 
 
 def main() -> None:
@@ -167,8 +174,8 @@ def main() -> None:
         with server(certificate) as target:
             print(throughput(trust, target))
             print(memory(trust, target))
-    print(f"start of the proxy            {started():.1f} ms (bar ≤ 15)")
-    print(f"start with a header secret    {started('proxy.authority'):.1f} ms (bar ≤ 30)")
+    print(f"start of the proxy (bar ≤ 15 ms)          {started()}")
+    print(f"start with a header secret (bar ≤ 30 ms)  {started('proxy.authority')}")
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def test_the_header_is_added_and_the_step_s_own_are_gone(town: Town) -> None:
     assert b"x-own: 1" in heard
     town.world.gate.close()
     assert TOKEN.decode() not in repr(town.world.reports)
-    assert TOKEN.decode() not in repr(town.world.gate._attempt.policy)
+    assert TOKEN.decode() not in repr(town.world.gate._policy)
 
 
 REFUSED = {

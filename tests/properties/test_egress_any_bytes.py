@@ -85,7 +85,8 @@ def test_any_bytes_at_an_outlet(town: Town, pieces: list[bytes], outlet: int) ->
             step.sendall(town.fill(pieces))
             step.shutdown(1)
         everything(step)
-    assert town.world.gate._wrong is None
+    assert town.world.gate._desk
+    assert town.world.gate._desk._wrong is None
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -99,7 +100,8 @@ def test_any_bytes_inside_tls_that_the_proxy_ends(town: Town, pieces: list[bytes
         with contextlib.suppress(OSError), context.wrap_socket(step, server_hostname=API) as tls:
             tls.sendall(town.fill(pieces))
             everything(tls)
-    assert town.world.gate._wrong is None
+    assert town.world.gate._desk
+    assert town.world.gate._desk._wrong is None
     for request in town.api.heard[before:]:
         head = request.partition(b"\r\n\r\n")[0].lower()
         assert head.count(b"authorization:") == 1

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import ipaddress
+import os
 import socket
 import ssl
 import threading
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -30,6 +32,14 @@ if TYPE_CHECKING:
 QUICK = Limits(
     head_seconds=1.0, hello_seconds=1.0, connect_seconds=2.0, resolve_seconds=1.0, idle_seconds=5.0
 )
+
+
+def need(found: object, package: str) -> None:
+    """Skip where a server is not installed, save where everything has to be proved."""
+    if not found and os.environ.get("CI"):
+        pytest.fail(f"{package} is not installed")
+    if not found:
+        pytest.skip(f"{package} is not installed: apt-get install {package}")
 
 
 def certificates(folder: Path, *names: str) -> tuple[Path, Path]:

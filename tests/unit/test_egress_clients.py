@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from egress_world import Server, World, certificates, hello, server_context, world
+from egress_world import Server, World, certificates, hello, need, server_context, world
 
 from runner.sandbox.egress.rules import Injection
 from runner.workflow.hosts import parse_rule
@@ -56,8 +56,8 @@ def _answers(port: int) -> bool:
 @contextlib.contextmanager
 def nginx(folder: Path, certificate: Path) -> Iterator[int]:
     binary = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if not binary:
-        pytest.skip("nginx is not installed: apt-get install nginx-light")
+    need(binary, "nginx-light")
+    assert binary
     port = _free_port()
     user = "user root;" if os.geteuid() == 0 else ""
     (folder / "www").mkdir()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from client_hellos import client_hello, records, sni
-from egress_world import Server, World, certificates, everything, hello, world
+from egress_world import Server, World, certificates, everything, hello, need, world
 
 from runner.workflow.hosts import parse_rule
 
@@ -30,8 +30,7 @@ STARTUP = struct.pack("!ii", 23, 196608) + b"user\0postgres\0\0"
 
 def _binaries() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found or not shutil.which("psql"):
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    need(found and shutil.which("psql"), "postgresql")
     return found[-1].parent
 
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import os
-import ssl
-from http import HTTPStatus
 
+_PHRASES = {
+    400: "Bad Request",
+    403: "Forbidden",
+    408: "Request Timeout",
+    421: "Misdirected Request",
+    431: "Request Header Fields Too Large",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
 ACCESS_DENIED = b"\x15\x03\x01\x00\x02\x02\x31"
 
 
@@ -34,8 +42,9 @@ class Failed(Exception):
 
 def in_words(error: OSError) -> str:
     """Return what the network's error says to people."""
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or error}".lower().replace("_", " ")
+    reason = getattr(error, "reason", None)  # ``ssl.SSLError`` has numbers of its own
+    if isinstance(reason, str):
+        return f"TLS: {reason.lower().replace('_', ' ')}"
     return os.strerror(error.errno) if error.errno else str(error)
 
 
@@ -44,9 +53,8 @@ def answer(error: Denied | Failed) -> bytes:
     what = f"egress denied: {error.why}" if isinstance(error, Denied) else error.why
     cure = f"{error.cure}\n" if isinstance(error, Denied) and error.cure else ""
     body = f"runner: {what}\n{cure}".encode()
-    phrase = HTTPStatus(error.status).phrase
     head = (
-        f"HTTP/1.1 {error.status} {phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        f"HTTP/1.1 {error.status} {_PHRASES[error.status]}\r\nContent-Type: text/plain; charset=utf-8\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
+from runner.sandbox.egress.gate import Gate
 from runner.sandbox.egress.passage import Limits
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runner.sandbox.egress.dial import Resolver
-    from runner.sandbox.egress.gate import Gate
     from runner.sandbox.egress.rules import Connection, Policy, Rule
     from runner.sandbox.egress.services import Services
 
@@ -62,10 +62,7 @@ class Proxy:
         ``report`` is called from the proxy's thread, for what ended or was denied.
         """
         self.start(headers=bool(policy.injections))
-        services = self._services.result()
-        from runner.sandbox.egress.gate import Gate  # loaded by the thread
-
-        gate = Gate(services, policy, outlets, report)
+        gate = Gate(self._services, policy, outlets, report)
         self._gates = [*(each for each in self._gates if not each.closed), gate]
         return gate
 
@@ -84,7 +81,7 @@ class Proxy:
         try:
             import asyncio
 
-            from runner.sandbox.egress import gate  # noqa: F401 - loaded here, not in the engine's way
+            from runner.sandbox.egress import desk  # noqa: F401 - loaded here, not in the engine's way
             from runner.sandbox.egress.dial import look_up
             from runner.sandbox.egress.services import Services
 
