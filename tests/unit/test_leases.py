@@ -204,7 +204,7 @@ def run_secrets(
     bindings = Bindings(folder / "config", store, SystemClock(), {"lease": source})
     bindings.bind(Binding("db", "lease:ro#password", **more))
     plan = Plan("digest", "w.yaml", "staging", "d" * 64, "p", "", "", {}, {})
-    return RunSecrets(bindings, Own(journal), plan, SystemClock()), bindings  # type: ignore[arg-type]
+    return RunSecrets(lambda: bindings, Own(journal), plan, SystemClock()), bindings  # type: ignore[arg-type]
 
 
 def test_who_revokes_while_a_value_is_made_leaves_nothing_behind(
