@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -58,11 +57,11 @@ class Runs:
         for name in _secrets(plan):
             app.bindings().find(name, plan.workflow, plan.mode, plan.definition)
         with _closing(app.driver(engine or chosen.engine, plan.mode, watching.say)) as driver:
-            with ThreadPoolExecutor(1, "check") as aside:
-                able = aside.submit(driver.check)
-                app.reap(driver, watching.say)
-                images, warnings = app.images(plan, driver, watching.say)
-            unenforced = tuple(f"{gap.what}: {gap.why}" for gap in able.result().gaps)
+            if greet := getattr(driver, "greet", None):  # a driver that need not ask has no such thing
+                greet()
+            app.reap(driver, watching.say)
+            images, warnings = app.images(plan, driver, watching.say)
+            unenforced = tuple(f"{gap.what}: {gap.why}" for gap in driver.check().gaps)
             run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(app.clock.now())) + os.urandom(3).hex()
             created = RunCreated(
                 plan.workflow,
