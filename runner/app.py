@@ -88,6 +88,7 @@ class App:
         """Return all that driving a run takes; its first sandbox may be on its way in the lanes ``ahead``."""
         from runner.admission.arbiter import Arbiter
         from runner.engine.ports import Stores, Work
+        from runner.network import RunNetwork
         from runner.store.artifacts import Artifacts
         from runner.vault.mask import Masker
         from runner.wiring import RunImages, RunJournal, RunLogs, RunSecrets
@@ -101,6 +102,7 @@ class App:
             RunLogs(self.layout, run),
             RunSecrets(self.bindings, own, plan, self.clock),
             Masker,
+            RunNetwork(stage.choices.authorities),
         )
         return Work(
             run=run,
@@ -173,7 +175,7 @@ class App:
         if engine == "bubblewrap":
             from runner.sandbox.bubblewrap.driver import BubblewrapDriver
 
-            return BubblewrapDriver(state=state, home=self._settings.home)
+            return BubblewrapDriver(state=state)
         from runner.sandbox.docker.driver import DockerDriver
 
         return DockerDriver(state=state, runtime="runsc" if engine == "gvisor" else "runc", name=engine)
@@ -192,27 +194,29 @@ class App:
                 findings.append({"engine": engine, "usable": True, "version": able.version, "gaps": gaps})
         return findings
 
-    def collect_garbage(self) -> list[str]:
+    def collect_garbage(self, say: Callable[[str], None]) -> list[str]:
         """Remove what dead runs left, on every engine that answers; returns what was removed."""
+        from runner.leftovers import Leftovers
+
         removed: list[str] = []
         for engine in ("docker", "bubblewrap"):
             try:
                 driver = self.make_driver(engine)
-                removed += self.reap(driver)
+                removed += driver.reap(self.is_live)
                 driver.close()
             except EngineUnavailable:
                 continue
-        return removed
+        return [*removed, *Leftovers(self.layout, self.journal, self.is_live, say).clear()]
 
-    def reap(self, driver: Driver, run: str = "") -> list[str]:
-        """Remove what dead runs left, and what ``run`` left, which we drive from now on."""
-        from runner.sandbox.attempt_folder import remove_left_behind
+    def reap(self, driver: Driver, say: Callable[[str], None], run: str = "") -> list[str]:
+        """Remove what dead runs left, and what ``run`` left, which we drive from now on; results are kept."""
+        from runner.leftovers import Leftovers
 
         def is_another_live(other: str) -> bool:
             return other != run and self.is_live(other)
 
         removed = driver.reap(is_another_live)
-        return [*removed, *remove_left_behind(self.layout.runs, is_another_live)]
+        return [*removed, *Leftovers(self.layout, self.journal, is_another_live, say, run).clear()]
 
     def build_profile(self, name: str, project: Path, say: Callable[[str], None]) -> str:
         """Build a profile and give it to the engine where one answers; returns the image's digest."""
@@ -270,8 +274,10 @@ class App:
     def bindings(self) -> Bindings:
         """Return the operator's bindings."""
         from runner.vault.bindings import Bindings
+        from runner.vault.sources.known import KnownSources
 
-        return Bindings(self._settings.config, self.secret_store(), self.clock)
+        store = self.secret_store()
+        return Bindings(self._settings.config, store, self.clock, KnownSources(self._settings, store))
 
     def secret_store(self) -> SecretStore:
         """Return the operator's own encrypted values."""

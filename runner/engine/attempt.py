@@ -5,25 +5,26 @@ from __future__ import annotations
 import shutil
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from runner.engine.outputs import OUTPUT_FILE
 from runner.engine.pump import Pump
 from runner.engine.results import Leaks, Results
-from runner.errors import PolicyDenied, SandboxError, SourceUnavailable
-from runner.events import PHASE_RUN, AttemptEnded, AttemptStarted
+from runner.errors import PolicyDenied, SandboxError, SourceUnavailable, StoreError
+from runner.events import PHASE_RUN, AttemptEnded, AttemptStarted, ConnectionEnded
 from runner.sandbox.base import Exit, Message, SecretValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
-    from runner.engine.ports import MaskerPort, Observer, SecretPort, Stores, Work
+    from runner.engine.ports import MaskerPort, Observer, SecretPort, Stores, WayPort, Work
     from runner.planning.plan import PlannedStep
     from runner.sandbox.base import Collection as Collected
     from runner.sandbox.base import Sandbox, SandboxSpec
+    from runner.sandbox.egress.rules import Connection
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _GLOB = frozenset("*?[")
@@ -53,12 +54,13 @@ class Attempt:
         self._work, self._task, self._observer = work, task, observer
         self._lock = threading.Lock()
         self._live: Sandbox | None = None
+        self._sandbox: Sandbox | None = None
         self._stopped = ""
         self._detail = ""
         self._grace = task.step.grace
         self._began = False
-        self._own: list[SecretPort] = []
         self._masker: MaskerPort = work.stores.masker([])
+        self._secrets: dict[str, SecretPort] = {}
 
     @property
     def _start(self) -> AttemptStarted:
@@ -85,7 +87,7 @@ class Attempt:
         return sorted({use.secret for use in self._task.step.secrets if use.secret in names})
 
     def run(self) -> AttemptEnded:
-        """Make the attempt and return its end, with its sandbox gone; raises ``StoreError`` only."""
+        """Make the attempt and return its end, with its sandbox dead; raises ``StoreError`` only."""
         try:
             return self._run_sandboxed()
         except PolicyDenied as error:
@@ -98,47 +100,88 @@ class Attempt:
             return replace(self._ended(None, "infra", str(error)), final=not error.retryable)
         except OSError as error:  # the disk, or a folder that somebody took away
             return self._ended(None, "infra", f"the attempt's folder failed: {error}")
-        finally:
-            shutil.rmtree(self._task.spec.directory, ignore_errors=True)
+
+    def release(self) -> None:
+        """Remove sandbox and folder, once the end is recorded: until then a crash leaves what they hold."""
+        self._destroy()
+        shutil.rmtree(self._task.spec.directory, ignore_errors=True)
+
+    def _destroy(self) -> None:
+        with suppress(SandboxError, OSError):  # what remains carries our labels and is reaped
+            if self._sandbox:
+                self._sandbox.destroy()
 
     def _open_secrets(self) -> tuple[SecretValue, ...]:
-        values, step = [], self._task.step
-        for use in step.secrets:
-            secret = self._stores.secrets.open(use.secret, self._start, step.timeout + step.grace)
-            self._work.opened.add(secret)
-            self._own.append(secret)
+        values = []
+        for use in self._task.step.secrets:
+            secret = self._secrets.get(use.secret) or self._open_secret(use.secret)
             if use.as_env and b"\0" in secret.reveal():
                 raise PolicyDenied(
                     f"secret {use.secret} holds a NUL byte, which no variable can: use it as a file"
                 )
-            values.append(SecretValue(use.name, secret.reveal(), use.as_env))
+            if not use.as_header:
+                values.append(SecretValue(use.name, secret.reveal(), use.as_env))
         hidden = dict.fromkeys(value for one in self._opened() for value in one.to_mask())
         self._masker = self._stores.masker(list(hidden))
         return tuple(values)
 
+    def _open_secret(self, name: str) -> SecretPort:
+        step = self._task.step
+        secret = self._stores.secrets.open(name, self._start, step.timeout + step.grace)
+        self._work.opened.add(secret)
+        self._secrets[name] = secret
+        return secret
+
     def _opened(self) -> tuple[SecretPort, ...]:
-        return (*self._own, *self._work.opened.all())
+        return (*self._secrets.values(), *self._work.opened.all())
 
     def _run_sandboxed(self) -> AttemptEnded:
-        sandbox = self._task.sandbox()  # first: one that was made ahead is gone at the end, whatever happens
+        self._sandbox = sandbox = (
+            self._task.sandbox()
+        )  # first: one made ahead is gone at the end, whatever happens
+        way = None
         try:
             secrets = () if self._stopped else self._open_secrets()
             if self._stopped:
                 return self._ended(None, self._stopped, self._detail)
+            way = self._open_way()
             self._stores.journal.confirm()  # a runner that was stopped since its intent may have a successor
-            sandbox.start(self._message(secrets))
+            sandbox.start(self._message(secrets, way), way)
             self._began = True
             self._go_live(sandbox)
             self._pump(sandbox)
             exited = sandbox.wait()
             return self._conclude(exited, sandbox.collect((*self._task.step.outputs, OUTPUT_FILE)))
+        except BaseException:
+            self._destroy()
+            raise
         finally:
             with self._lock:
                 self._live = None
-            with suppress(SandboxError):  # the verdict stands; what remains carries our labels and is reaped
-                sandbox.destroy()
-            if self._task.step.secrets:  # the step is dead: what it had is of no use from now on
-                self._stores.secrets.close(self._start)
+            try:
+                if way:
+                    way.close()
+            finally:
+                if self._task.step.secrets:  # the step is dead: what it had is of no use from now on
+                    self._stores.secrets.close(self._start)
+
+    def _open_way(self) -> WayPort | None:
+        step = self._task.step
+        if step.egress is None:
+            return None
+        return self._stores.network.open(step, self._secrets, self._report)
+
+    def _report(self, seen: Connection) -> None:
+        """Record what became of a connection; a step whose connections cannot be recorded ends."""
+        phase, mask = self._task.spec.phase, self._masker.mask_text
+        told = replace(seen, host=mask(seen.host), denied=mask(seen.denied))
+        try:
+            self._stores.journal.record(
+                [ConnectionEnded(self._task.step.id, self._task.number, phase, **asdict(told))]
+            )
+        except StoreError as error:
+            self.stop("infra", f"a connection cannot be recorded: {error.message}", grace=0)
+            raise
 
     def _go_live(self, sandbox: Sandbox) -> None:
         with self._lock:
@@ -147,9 +190,13 @@ class Attempt:
         if stopped:
             sandbox.stop(grace=grace)
 
-    def _message(self, secrets: tuple[SecretValue, ...]) -> Message:
+    def _message(self, secrets: tuple[SecretValue, ...], way: WayPort | None) -> Message:
         step = self._task.step
-        env = {"PATH": PATH, "HOME": "/work", "TMPDIR": "/tmp", **self._task.env, **self._own_names()}  # noqa: S108
+        env = {"PATH": PATH, "HOME": "/work", "TMPDIR": "/tmp"}  # noqa: S108
+        if way:
+            env |= way.env
+            secrets += tuple(SecretValue(name, content) for name, content in way.files.items())
+        env |= {**self._task.env, **self._own_names()}
         return Message(step.argv, env, secrets, self._task.inputs, step.timeout, step.grace)
 
     def _own_names(self) -> dict[str, str]:
@@ -196,6 +243,8 @@ class Attempt:
             outputs={key: self._masker.mask_text(value) for key, value in found.outputs.items()},
             artifacts=tuple(found.kept),
             refused=tuple(map(self._masker.mask_text, found.refused)),
+            began=not exited.refused,
+            final=exited.refused,
         )
 
     def _verdict(self, exited: Exit, names: set[str], found: Results) -> tuple[str | None, str]:

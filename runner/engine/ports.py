@@ -6,16 +6,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from runner.engine.opened import Opened
+from runner.sandbox.base import Carrier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from runner.clock import Cancellation, Clock
     from runner.engine.lanes import Lanes
     from runner.events import AttemptStarted, Event, Record
-    from runner.planning.plan import ImageRef, Plan
+    from runner.planning.plan import ImageRef, Plan, PlannedStep
     from runner.sandbox.base import Driver, Image
+    from runner.sandbox.egress.rules import Connection
     from runner.vault.binding import Terms
 
 
@@ -89,7 +91,7 @@ class SecretPort(Protocol):
 
     @property
     def terms(self) -> Terms | None:
-        """How it may be used where the step never sees it."""
+        """Which hosts it may be sent to, and how."""
         ...
 
     def reveal(self) -> bytes:
@@ -144,6 +146,42 @@ class MaskerPort(Protocol):
         ...
 
 
+class WayPort(Carrier, Protocol):
+    """The one way out of one attempt's sandbox."""
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """Variables that lead programs to it."""
+        ...
+
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """Files under ``/run/secrets``: whom to trust."""
+        ...
+
+    def close(self) -> None:
+        """End every connection, with what became of each reported; raises what ``report`` raised."""
+        ...
+
+
+class NetworkPort(Protocol):
+    """The way out of the sandboxes of one run. Called from many threads."""
+
+    def open(
+        self, step: PlannedStep, secrets: Mapping[str, SecretPort], report: Callable[[Connection], None]
+    ) -> WayPort:
+        """Return a way that leads where the step may go and nowhere else.
+
+        ``secrets`` are the step's, by name in the workflow: the proxy adds some, others may be bound
+        to hosts. Raises ``PolicyDenied`` where the step reaches another.
+        """
+        ...
+
+    def close(self) -> None:
+        """End it for the whole run; may be called twice."""
+        ...
+
+
 class ImagesPort(Protocol):
     """Root file systems."""
 
@@ -166,13 +204,17 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where a run's traces go and its secrets come from; ``masker`` makes a masker of values."""
+    """Where a run's traces go and its secrets come from; ``masker`` makes a masker of values.
+
+    ``network`` is the only way out.
+    """
 
     journal: JournalPort
     artifacts: ArtifactsPort
     logs: LogsPort
     secrets: SecretsPort
     masker: Callable[[Sequence[bytes]], MaskerPort]
+    network: NetworkPort
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ class ConnectionEnded:
     port: int
     rule: str = ""
     denied: str = ""
+    failed: str = ""
     sent: int = 0
     received: int = 0
     seconds: float = 0.0
@@ -177,7 +178,7 @@ class CompensationSettled:
 class CancelRequested:
     """Somebody asked for the run to end, with what it did undone if ``rollback``.
 
-    A second request ends compensations and ``finally`` steps too, unless it does not ``insist``.
+    A second request that does ``insist`` ends compensations and ``finally`` steps too.
     """
 
     why: str

@@ -124,6 +124,11 @@ class Journal:
             database.execute("UPDATE runs SET fence = ?, owner = ? WHERE run = ?", (fence, self._owner, run))
         return Ownership(run, self._owner, fence)
 
+    def borrow(self, run: str) -> Ownership:
+        """Return the right to append to a run for as long as nobody opens it."""
+        with self._lock, self._database.transaction() as database:
+            return Ownership(run, self._owner, _fence(database, run))
+
     def append(
         self, ownership: Ownership, events: Sequence[Event], arbiter: Arbiter | None = None
     ) -> list[Record]:

@@ -14,7 +14,14 @@ _HEADER = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}): ([\x20-\x7e]*\{\}[\x2
 _METHOD = re.compile(r"[A-Z]{1,20}")
 _PATH = re.compile(r"/[\x21-\x7e]{0,500}")
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
-_WHOLE = "file:"  # a path may hold any character: of a file there is one value only
+_WHOLE = (
+    "env:",
+    "file:",
+    "store:",
+    "command:",
+    "sops:",
+    "identity:",
+)  # one value, whatever is in a reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,10 @@ class Terms:
     header: str = ""
     methods: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+
+    def allow(self, host: str, port: int) -> bool:
+        """Whether a canonical host is among those named; without a port 443 is meant."""
+        return any(_covers(each.lower(), host, port) for each in self.hosts)
 
     def check(self) -> None:
         """Raise ``UsageError`` for terms that no request could be held to."""
@@ -99,6 +110,15 @@ class Revocation:
         """Whether it is about this name, in this mode, for this workflow."""
         asked = ((self.name, name), (self.mode, mode), (self.workflow, workflow))
         return all(own in ("", other) for own, other in asked)
+
+
+def _covers(named: str, host: str, port: int) -> bool:
+    name, colon, number = named.rpartition(":")
+    if not colon or not number.isdigit():
+        name, number = named, "443"
+    if name.startswith("*."):
+        return host.endswith(name[1:]) and int(number) == port
+    return name.strip("[]") == host and int(number) == port
 
 
 def _all(pattern: re.Pattern[str], values: tuple[str, ...], what: str, cure: str) -> None:

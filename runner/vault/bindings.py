@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.clock import rfc3339
-from runner.errors import PolicyDenied, UsageError
+from runner.errors import PolicyDenied
 from runner.vault.binding import Binding, Revocation
 from runner.vault.binding_file import BindingFile
-from runner.vault.sources.env import EnvSource
-from runner.vault.sources.file import FileSource
-from runner.vault.sources.store import StoreSource
+from runner.vault.sources.known import FORMS, SCHEMES, canonical
 from runner.vault.store import checked_mode, checked_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from runner.clock import Clock
     from runner.vault.lease import Holder
@@ -30,14 +28,11 @@ _TICK = 0.001  # seconds between what was revoked and what is bound after it, on
 class Bindings:
     """The operator's bindings and revocations, and the sources behind them."""
 
-    def __init__(
-        self, config: Path, store: SecretStore, clock: Clock, sources: Mapping[str, Source] | None = None
-    ) -> None:
-        """Read and write in ``config``; ``sources`` (by scheme) can be replaced by others."""
+    def __init__(self, config: Path, store: SecretStore, clock: Clock, sources: Mapping[str, Source]) -> None:
+        """Read and write in ``config``; the values come from ``sources``, by scheme."""
         self._file = BindingFile(config)
         self._store, self._clock = store, clock
-        own: dict[str, Source] = {"env": EnvSource(), "file": FileSource(), _STORE: StoreSource(store)}
-        self._sources = own if sources is None else dict(sources)
+        self._sources = sources
 
     def bind(self, binding: Binding) -> None:
         """Record a binding; its workflows are taken out of older ones for the same name and mode."""
@@ -110,7 +105,9 @@ class Bindings:
     def source(self, scheme: str) -> Source:
         """Return the source of a scheme; raises ``PolicyDenied`` when there is none here."""
         if scheme not in self._sources:
-            raise PolicyDenied(f"there is no source {scheme}: in this Runner", cure=self._known())
+            raise PolicyDenied(
+                f"there is no source {scheme}: in this Runner", cure=f"known sources: {', '.join(FORMS)}"
+            )
         return self._sources[scheme]
 
     def renewed_at(self, binding: Binding) -> float:
@@ -138,17 +135,9 @@ class Bindings:
         return max(binding.since, self.renewed_at(binding)) > revocation.at
 
     def _checked(self, binding: Binding) -> str:
-        scheme, reference = binding.scheme, binding.reference
-        if scheme not in self._sources or not reference or "\0" in reference:
-            raise UsageError(f"{binding.source!r} is not a source of secrets", cure=self._known())
-        if scheme == _STORE:
-            checked_name(reference)
-        if scheme == "file":
-            return f"{scheme}:{Path(reference).expanduser().absolute()}"
-        return binding.source
-
-    def _known(self) -> str:
-        return f"known sources: {', '.join(f'{scheme}:' for scheme in sorted(self._sources))}"
+        if binding.scheme in self._sources and binding.scheme not in SCHEMES:
+            return binding.source
+        return canonical(binding.source)
 
 
 def asked(binding: Binding, holder: Holder) -> str:

@@ -18,7 +18,7 @@ _PUBLIC = frozenset({"host", "hostname", "port", "user", "username", "role", "da
 
 
 def secret_of(binding: Binding, minted: Minted) -> Secret:
-    """Return the field that the binding names, the only value, or a JSON object of all.
+    """Return the field that the binding names, the value without a name or the only one, or all as JSON.
 
     Raises ``PolicyDenied`` where there is no such field, or a value is no text.
     """
@@ -38,8 +38,8 @@ def _value(binding: Binding, values: Mapping[str, bytes]) -> bytes:
                 cure=f"runner secrets bind {binding.name} --from SCHEME:REFERENCE#FIELD",
             )
         return values[wanted]
-    if len(values) == 1:
-        return next(iter(values.values()))
+    if "" in values or len(values) == 1:
+        return values.get("") or next(iter(values.values()))
     try:
         return json.dumps({key: value.decode() for key, value in values.items()}).encode()
     except UnicodeDecodeError:

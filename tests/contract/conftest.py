@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import source_bench
 from contract_bench import STATE, Bench
 from static_busybox import find_busybox
 
@@ -17,10 +18,13 @@ from runner.sandbox.base import Image
 from runner.sandbox.bubblewrap.driver import BubblewrapDriver
 from runner.sandbox.docker.driver import DockerDriver
 from runner.sandbox.fake import FakeDriver
+from runner.vault.issuer import Issuer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from secret_servers import Server
 
     from runner.sandbox.base import Driver
 
@@ -49,7 +53,7 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def docker_image(rootfs: Path) -> Iterator[str]:
     if shutil.which("docker") is None:
         _missing("docker is not installed")
-    name = "runner-contract:busybox"
+    name = f"runner-contract:{os.getpid()}"
     packed = subprocess.run(["tar", "-C", str(rootfs), "-c", "."], capture_output=True, check=True).stdout
     done = subprocess.run(
         ["docker", "import", "-", name], input=packed, capture_output=True, timeout=60, check=False
@@ -73,7 +77,7 @@ def _bench(kind: str, request: pytest.FixtureRequest, home: Path) -> Bench:
     image = Image("busybox", "sha256:busybox", rootfs)
     try:
         if kind == "bubblewrap":
-            driver: Driver = BubblewrapDriver(state=STATE, home=home)
+            driver: Driver = BubblewrapDriver(state=STATE)
         else:
             image = replace(image, reference=request.getfixturevalue("docker_image"))
             driver = DockerDriver(state=STATE, runtime="runsc" if kind == "gvisor" else "runc", name=kind)
@@ -93,6 +97,33 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
 
 @pytest.fixture(params=["bubblewrap", "docker", "gvisor"])
 def real(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    made = _bench(request.param, request, tmp_path)
+    yield made
+    made.driver.close()
+
+
+@pytest.fixture(scope="session")
+def operator_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("operator")
+
+
+@pytest.fixture(scope="session")
+def bao(openbao_server: Server, postgres_server: Server, operator_home: Path) -> Server:
+    """OpenBao with values, a database engine before the real PostgreSQL, and three ways to log in."""
+    issuer = Issuer(source_bench.Operator(operator_home).settings().config, source_bench.ISSUER)
+    source_bench.furnish(openbao_server, postgres_server.port, issuer)
+    return openbao_server
+
+
+@pytest.fixture
+def operator(operator_home: Path) -> source_bench.Operator:
+    """An operator whose keys OpenBao trusts; each test declares its sources anew."""
+    return source_bench.Operator(operator_home)
+
+
+@pytest.fixture(params=["bubblewrap", "docker"])
+def native(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """The engines whose sandboxes run on our own kernel."""
     made = _bench(request.param, request, tmp_path)
     yield made
     made.driver.close()

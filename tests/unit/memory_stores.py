@@ -14,8 +14,54 @@ from runner.vault.mask import Masker
 from runner.vault.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import socket
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from runner.engine.ports import SecretPort
+    from runner.planning.plan import PlannedStep
+    from runner.sandbox.egress.rules import Connection
+
+
+@dataclass
+class MemoryWay:
+    """A way out that knows what its step will ask for."""
+
+    network: MemoryNetwork
+    report: Callable[[Connection], None]
+    env: Mapping[str, str] = field(default_factory=lambda: {"HTTPS_PROXY": "http://127.0.0.1:3128"})
+    files: Mapping[str, bytes] = field(default_factory=lambda: {"ca.crt": b"trusted"})
+    is_open: bool = True
+
+    def carry(self, outlet: int, connection: socket.socket) -> None:
+        raise AssertionError(f"a scripted sandbox makes no connection {outlet} {connection}")
+
+    def close(self) -> None:
+        if self.is_open:
+            self.is_open = False
+            for each in self.network.asked:
+                self.report(each)
+
+
+@dataclass
+class MemoryNetwork:
+    """A network without hosts: every step asks for ``asked`` at its end."""
+
+    asked: list[Connection] = field(default_factory=list)
+    ways: list[MemoryWay] = field(default_factory=list)
+    headers: list[dict[str, bytes]] = field(default_factory=list)
+    closed: bool = False
+
+    def open(
+        self, step: PlannedStep, secrets: Mapping[str, SecretPort], report: Callable[[Connection], None]
+    ) -> MemoryWay:
+        added = {use.secret: secrets[use.secret].reveal() for use in step.secrets if use.as_header}
+        self.headers.append(added)
+        self.ways.append(MemoryWay(self, report))
+        return self.ways[-1]
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @dataclass
@@ -28,6 +74,7 @@ class MemoryStores:
     values: dict[str, bytes] = field(default_factory=dict)
     fail_after: int = 10**9
     successor: bool = False
+    network: MemoryNetwork = field(default_factory=MemoryNetwork)
     noted: list[Record] = field(default_factory=list)
     away: int = 0
     closed: list[int] = field(default_factory=list)
@@ -42,6 +89,8 @@ class MemoryStores:
         return [*heard, *new]
 
     def record(self, events: Sequence[Event]) -> None:
+        if len(self.records) + len(self.noted) >= self.fail_after:
+            raise StoreError("the disk is full")
         for event in events:
             self.note(event)
 
@@ -68,7 +117,7 @@ class MemoryStores:
         return self.folder / sha256
 
     def stores(self) -> Stores:
-        return Stores(self, self, MemoryLogs(self.logs), MemorySecrets(self), Masker)
+        return Stores(self, self, MemoryLogs(self.logs), MemorySecrets(self), Masker, self.network)
 
 
 @dataclass

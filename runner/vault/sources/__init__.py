@@ -1,1 +1,1 @@
-"""Where a secret's value comes from, one file a source."""
+"""Where a secret's value comes from, one file or folder a source."""

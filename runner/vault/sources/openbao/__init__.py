@@ -1,0 +1,1 @@
+"""OpenBao, and Vault: values that stand there, credentials that are made there, and tokens."""

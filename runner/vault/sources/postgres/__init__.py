@@ -1,0 +1,1 @@
+"""PostgreSQL: a role of the step's own."""
