@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
 import hvac
@@ -88,6 +91,44 @@ def test_a_reader_that_is_not_trusted_is_told_how_to_trust_it(operator: Operator
     policy.write_text(re.sub(r"ca: '[^']*',", "", policy.read_text()))
     with pytest.raises(SourceUnavailable, match="not trusted"):
         operator.sources()["openbao"].mint("kv/secret/data/api#token", HOLDER, 60)
+
+
+@pytest.mark.parametrize("status", [200, 204, 302, 307, 400, 404, 429, 500, 503])
+def test_what_is_no_openbao_gives_no_value_and_cannot_make_runner_tell_the_token(
+    tmp_path: Path, status: int
+) -> None:
+    asked: list[str] = []
+
+    class Odd(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Type", "application/json")
+            sent = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+            words = json.dumps({"errors": [f"no {self.headers['X-Vault-Token']} with {sent}"]}).encode()
+            self.send_header("Content-Length", str(len(words) if status != 204 else 0))
+            self.end_headers()
+            self.wfile.write(words if status != 204 else b"")
+
+        do_POST = do_GET  # noqa: N815 - the standard library's name
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Odd) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        operator = Operator(tmp_path)
+        login = f"{{token: '{operator.keep('t', secret_servers.ROOT_TOKEN)}'}}"
+        operator.declare(f"  openbao: {{address: 'http://127.0.0.1:{server.server_port}', login: {login}}}\n")
+        for reference in ("kv/secret/data/api#token", "creds/database/creds/reader", "token/reader"):
+            with pytest.raises((SourceUnavailable, PolicyDenied)) as caught:
+                operator.sources()["openbao"].mint(reference, HOLDER, 60)
+            assert secret_servers.ROOT_TOKEN not in str(caught.value)
+        server.shutdown()
+        thread.join()
+    assert "/elsewhere" not in asked
 
 
 def test_a_login_that_has_ended_is_denied(operator: Operator, bao: Server) -> None:

@@ -98,7 +98,8 @@ def _name(holder: Holder) -> str:
 
 
 def _values(database: Postgres, parts: Mapping[str, str], role: str, password: str) -> dict[str, bytes]:
-    host, port = database.host or parts.get("host", "localhost"), database.port or parts.get("port", 5432)
+    host = database.host or parts.get("host") or parts["hostaddr"]
+    port = database.port or parts.get("port", 5432)
     dbname = parts.get("dbname") or parts.get("user", "postgres")
     mode = f"?sslmode={parts['sslmode']}" if "sslmode" in parts else ""
     named = f"[{host}]" if ":" in host else quote(host, safe="")
