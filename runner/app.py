@@ -88,18 +88,21 @@ class App:
         """Return all that driving a run takes; its first sandbox may be on its way in the lanes ``ahead``."""
         from runner.admission.arbiter import Arbiter
         from runner.engine.ports import Stores, Work
+        from runner.network import RunNetwork
         from runner.store.artifacts import Artifacts
         from runner.vault.mask import Masker
         from runner.wiring import RunImages, RunJournal, RunLogs, RunSecrets
 
         run, plan, watching = stage.ownership.run, stage.plan, stage.watching
         arbiter = Arbiter(run, plan, self.is_live, stage.choices.hold_after)
+        own = RunJournal(journal, stage.ownership, arbiter, len(journal.records(run)))
         stores = Stores(
-            RunJournal(journal, stage.ownership, arbiter, len(journal.records(run))),
+            own,
             Artifacts(self._settings.home),
             RunLogs(self.layout, run),
-            RunSecrets(self.bindings(), run, plan),
+            RunSecrets(self.bindings, own, plan, self.clock),
             Masker,
+            RunNetwork(stage.choices.authorities),
         )
         return Work(
             run=run,
@@ -172,7 +175,7 @@ class App:
         if engine == "bubblewrap":
             from runner.sandbox.bubblewrap.driver import BubblewrapDriver
 
-            return BubblewrapDriver(state=state, home=self._settings.home)
+            return BubblewrapDriver(state=state)
         from runner.sandbox.docker.driver import DockerDriver
 
         return DockerDriver(state=state, runtime="runsc" if engine == "gvisor" else "runc", name=engine)
@@ -191,27 +194,29 @@ class App:
                 findings.append({"engine": engine, "usable": True, "version": able.version, "gaps": gaps})
         return findings
 
-    def collect_garbage(self) -> list[str]:
+    def collect_garbage(self, say: Callable[[str], None]) -> list[str]:
         """Remove what dead runs left, on every engine that answers; returns what was removed."""
+        from runner.leftovers import Leftovers
+
         removed: list[str] = []
         for engine in ("docker", "bubblewrap"):
             try:
                 driver = self.make_driver(engine)
-                removed += self.reap(driver)
+                removed += driver.reap(self.is_live)
                 driver.close()
             except EngineUnavailable:
                 continue
-        return removed
+        return [*removed, *Leftovers(self.layout, self.journal, self.is_live, say).clear()]
 
-    def reap(self, driver: Driver, run: str = "") -> list[str]:
-        """Remove what dead runs left, and what ``run`` left, which we drive from now on."""
-        from runner.sandbox.attempt_folder import remove_left_behind
+    def reap(self, driver: Driver, say: Callable[[str], None], run: str = "") -> list[str]:
+        """Remove what dead runs left, and what ``run`` left, which we drive from now on; results are kept."""
+        from runner.leftovers import Leftovers
 
         def is_another_live(other: str) -> bool:
             return other != run and self.is_live(other)
 
         removed = driver.reap(is_another_live)
-        return [*removed, *remove_left_behind(self.layout.runs, is_another_live)]
+        return [*removed, *Leftovers(self.layout, self.journal, is_another_live, say, run).clear()]
 
     def build_profile(self, name: str, project: Path, say: Callable[[str], None]) -> str:
         """Build a profile and give it to the engine where one answers; returns the image's digest."""
@@ -271,25 +276,11 @@ class App:
         from runner.vault.bindings import Bindings
         from runner.vault.sources.known import KnownSources
 
-        store = self._store()
-        return Bindings(self._settings.config, store, KnownSources(self._settings, store))
+        store = self.secret_store()
+        return Bindings(self._settings.config, store, self.clock, KnownSources(self._settings, store))
 
-    def set_secret(self, name: str, value: bytes, mode: str) -> None:
-        """Seal a value into the store."""
-        self._store().set(name, value, mode)
-
-    def secret_rows(self) -> list[dict[str, Any]]:
-        """Return every name with its source and who may have it; never a value."""
-        bound = [dataclasses.asdict(binding) for binding in self.bindings().list()]
-        named = {(row["name"], row["mode"]) for row in bound}
-        bound += [
-            {"name": stored.name, "source": "store", "mode": stored.mode, "workflow": None}
-            for stored in self._store().list()
-            if (stored.name, stored.mode) not in named
-        ]
-        return bound
-
-    def _store(self) -> SecretStore:
+    def secret_store(self) -> SecretStore:
+        """Return the operator's own encrypted values."""
         from runner.vault.store import SecretStore
 
         return SecretStore(self._settings.home, self._settings.config)

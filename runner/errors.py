@@ -11,7 +11,8 @@
     ├── SandboxError                   4   yes   the engine let a step down
     │   ├── EngineUnavailable          4   yes   nothing answers, or not for this user
     │   ├── ImageMissing               4   no    the image is neither here nor reachable
-    │   └── LimitUnenforceable         4   no    a declared limit that the engine cannot hold
+    │   ├── LimitUnenforceable         4   no    a declared limit that the engine cannot hold
+    │   └── OutletImpossible           4   no    a way out that this sandbox cannot have
     ├── StoreError                     4   no    the state folder cannot be read or written
     │   └── FenceLost                  4   no    another runner has taken this run over
     └── Interrupted                  130   no    a signal, or the reader of our output went away
@@ -111,6 +112,12 @@ class ImageMissing(SandboxError):
 
 class LimitUnenforceable(SandboxError):
     """A limit was declared that this engine cannot hold."""
+
+    retryable = False
+
+
+class OutletImpossible(SandboxError):
+    """A sandbox cannot have a way out that was declared."""
 
     retryable = False
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.clock import SystemClock, rfc3339
 from runner.errors import UsageError
-from runner.events import PHASE_COMPENSATE, PHASE_RUN
+from runner.events import PHASE_COMPENSATE, PHASE_RUN, ConnectionEnded
 from runner.settings import Settings, choices
 from runner.store.artifacts import Artifacts
 from runner.store.journal import Journal
@@ -65,6 +66,20 @@ class History:
         undoable = run.ended is not None and not run.successor and run.left_to_undo()
         found["rollback_until"] = rfc3339((run.ended or 0.0) + window) if undoable else None
         return found
+
+    def connections(self, run: str) -> list[dict[str, Any]]:
+        """Return what the steps of a run reached and were denied; alike ones are one row and a ``count``."""
+        with Journal(self._layout.journal, self._clock) as journal:
+            events = [each.event for each in journal.records(run)]
+        rows: dict[tuple[str, str, str, int, str], dict[str, Any]] = {}
+        for event in events:
+            if isinstance(event, ConnectionEnded):
+                key = (event.step, event.phase, event.host, event.port, event.denied)
+                row = rows.setdefault(key, {**asdict(event), "sent": 0, "received": 0, "count": 0})
+                for name in ("sent", "received", "count"):
+                    row[name] += getattr(event, name)
+        shown = ("step", "phase", "host", "port", "rule", "denied", "sent", "received", "count")
+        return [{name: row[name] for name in shown} for row in rows.values()]
 
     def advice(self, report: dict[str, Any]) -> list[str]:
         """Return what a person has to know and can type next about a run that did not simply succeed."""

@@ -133,6 +133,7 @@ def plan_command(settings: Settings, step: dict[str, Any], files: Sequence[Path]
         path = Path(folder) / "command.yaml"
         names_of_secrets = sorted(set(step.get("secrets", {}).values()))
         data = {"name": "command", "secrets": names_of_secrets, "steps": {"command": step}}
+        data["staging"] = {"egress": step.get("egress", [])}
         path.write_text(json.dumps(data))
         request = _Request(settings, "staging", {})
         try:
@@ -151,15 +152,35 @@ def plan_command(settings: Settings, step: dict[str, Any], files: Sequence[Path]
     )
 
 
+def reached(settings: Settings, hosts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return ``hosts`` of a command line as a workflow writes them; private where the policy says so.
+
+    Raises ``UsageError`` for what is no host.
+    """
+    from runner.workflow.hosts import parse_rule
+
+    allowed = choices(settings).private
+    try:
+        rules = [parse_rule({"host": host, "insecure": host.startswith("http://")}) for host in hosts]
+    except ValueError as error:
+        raise UsageError(f"--egress {error}") from error
+    return [
+        {"host": host, "insecure": rule.insecure, "private": f"{rule.host}:{rule.port}" in allowed}
+        for host, rule in zip(hosts, rules, strict=True)
+    ]
+
+
 def _planned(request: _Request, loaded: LoadedWorkflow) -> Plan:
     from runner.planning.compile import PlanRequest, make_plan
     from runner.workflow.inputs import resolve_inputs
 
+    chosen = choices(request.settings, loaded.project)
     wanted = PlanRequest(
         mode=request.mode,
         inputs=resolve_inputs(loaded.model, request.given),
         policy=request.policy,
         recipe=lambda name: request.recipe(loaded.project, name),
-        breakers=choices(request.settings, loaded.project).breakers,
+        breakers=chosen.breakers,
+        private=chosen.private,
     )
     return make_plan(loaded, wanted, request.snapshots)

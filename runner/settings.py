@@ -8,8 +8,12 @@
     hold_after: 5                   # a workflow that failed so often in a row is held; 0 (the default): never
     rollback_window: 30d            # how long a run that has ended can be undone
 
-Of a number in both files the stricter one counts. ``sources`` (see ``vault/sources/declared``) stands in the
-policy alone: where secrets come from is the operator's.
+Of a number in both files the stricter one counts. The policy alone may hold::
+
+    egress:
+      private: ["db.internal:5432"]   # hosts on private addresses that workflows may ask for
+      ca: /etc/ssl/corporate.pem      # authorities that are trusted beside the system's
+    sources: {…}                      # where secrets come from, see vault/sources/declared
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from runner.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 ENGINES = ("auto", "docker", "bubblewrap", "gvisor")
 SYSTEM_POLICY = Path("/etc/runner/policy.yaml")
@@ -34,6 +38,8 @@ _MOST_PARALLEL = 256
 _MOST_FAILURES = 1000
 _BREAKER = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"
 _LARGEST_FILE = 1 << 20
+_SHARED = ("defaults", "max_parallel", "breakers", "hold_after", "rollback_window")
+_OPERATORS = ("egress", "sources")
 _SOURCES = ("identity", "openbao", "postgres")
 
 
@@ -75,7 +81,8 @@ class Choices:
     """What the policy and the project say together.
 
     The engine, how many steps run at a time, the breakers by name, after how many failures in a row a
-    workflow is held (0: never), and for how many seconds a run that has ended can be rolled back.
+    workflow is held (0: never), and for how many seconds a run that has ended can be rolled back. ``private``
+    are the hosts (``host:port``) that may stand on private addresses, ``authorities`` a file of certificates.
     """
 
     engine: str = "auto"
@@ -83,6 +90,8 @@ class Choices:
     breakers: Mapping[str, BreakerRule] = field(default_factory=dict)
     hold_after: int = 0
     rollback_window: float = ROLLBACK_WINDOW
+    private: frozenset[str] = frozenset()
+    authorities: Path | None = None
 
 
 def _folder(environ: Mapping[str, str], name: str, default: Path) -> Path:
@@ -100,19 +109,23 @@ def choices(settings: Settings, project: Path | None = None) -> Choices:
     """Return the policy's choices, narrowed by the project's ``runner.yaml``; raises ``UsageError``."""
     policy = _read(settings.policy)
     narrowed = _read(project / PROJECT_FILE) if project else {}
-    if "sources" in narrowed:
-        raise UsageError(
-            f"{PROJECT_FILE}: sources says where secrets come from, which is the operator's alone",
-            cure=f"take it out of {PROJECT_FILE}; it stands in the operator's policy, {settings.policy}",
-        )
+    for key in _OPERATORS:
+        if key in narrowed:
+            raise UsageError(
+                f"{PROJECT_FILE}: {key} is the operator's alone to say",
+                cure=f"take it out of {PROJECT_FILE}; it stands in the operator's policy, {settings.policy}",
+            )
     held = [each["hold_after"] for each in (policy, narrowed) if each.get("hold_after")]
     window = min(each.get("rollback_window", ROLLBACK_WINDOW) for each in (policy, narrowed))
+    network = policy.get("egress", {})
     return Choices(
         _engine(policy, narrowed),
         _parallel(policy, narrowed),
         _breakers(policy, narrowed),
         min(held, default=0),
         window,
+        network.get("private", frozenset()),
+        network.get("authorities"),
     )
 
 
@@ -155,8 +168,8 @@ def _engine(policy: dict[str, Any], project: dict[str, Any]) -> str:
 
 
 def _parallel(policy: dict[str, Any], project: dict[str, Any]) -> int:
-    most = int(policy.get("parallel", PARALLEL))
-    return min(int(project.get("parallel", most)), most)
+    most = int(policy.get("max_parallel", PARALLEL))
+    return min(int(project.get("max_parallel", most)), most)
 
 
 def _breakers(policy: dict[str, Any], project: dict[str, Any]) -> dict[str, BreakerRule]:
@@ -192,24 +205,36 @@ def _parse(path: Path, data: bytes) -> object:
 
 
 def _checked(path: Path, data: object) -> dict[str, Any]:
-    known = ("defaults", "max_parallel", "breakers", "hold_after", "rollback_window", "sources")
-    top = _mapping(path, data, known)
+    top = _mapping(path, data, (*_SHARED, *_OPERATORS))
+    readers: dict[str, Callable[[Any], Any]] = {
+        "max_parallel": lambda _: _number(path, top, "max_parallel", 1, _MOST_PARALLEL),
+        "hold_after": lambda _: _number(path, top, "hold_after", 0, _MOST_FAILURES),
+        "rollback_window": lambda value: _duration(path, "rollback_window", value),
+        "breakers": lambda value: _declared(path, value),
+        "egress": lambda value: _network(path, value),
+        "sources": lambda value: _mapping(path, value, _SOURCES),
+    }
+    found = {key: read(top[key]) for key, read in readers.items() if key in top}
     defaults = _mapping(path, top.get("defaults"), ("engine",))
-    found: dict[str, Any] = {}
     if "engine" in defaults:
         if defaults["engine"] not in ENGINES:
             raise UsageError(f"{path}: defaults.engine is one of {', '.join(ENGINES)}")
         found["engine"] = defaults["engine"]
-    if "max_parallel" in top:
-        found["parallel"] = _number(path, top, "max_parallel", 1, _MOST_PARALLEL)
-    if "hold_after" in top:
-        found["hold_after"] = _number(path, top, "hold_after", 0, _MOST_FAILURES)
-    if "rollback_window" in top:
-        found["rollback_window"] = _duration(path, "rollback_window", top["rollback_window"])
-    if "breakers" in top:
-        found["breakers"] = _declared(path, top["breakers"])
-    if "sources" in top:
-        found["sources"] = _mapping(path, top["sources"], _SOURCES)
+    return found
+
+
+def _network(path: Path, data: object) -> dict[str, Any]:
+    given = _mapping(path, data, ("private", "ca"))
+    hosts = given.get("private", [])
+    if not isinstance(hosts, list) or not all(isinstance(each, str) and ":" in each for each in hosts):
+        raise UsageError(
+            f"{path}: egress.private is a list of hosts with their ports, such as db.internal:5432"
+        )
+    found: dict[str, Any] = {"private": frozenset(each.lower() for each in hosts)}
+    if "ca" in given:
+        if not isinstance(given["ca"], str) or not Path(given["ca"]).is_file():
+            raise UsageError(f"{path}: egress.ca is no file of certificates: {given['ca']}")
+        found["authorities"] = Path(given["ca"])
     return found
 
 

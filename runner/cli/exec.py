@@ -25,6 +25,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out", dest="outputs", metavar="GLOB", action="append", default=[], help="kept from /out"
     )
     parser.add_argument("--secret", dest="secrets", metavar="NAME", action="append", default=[])
+    parser.add_argument(
+        "--egress",
+        dest="hosts",
+        metavar="HOST",
+        action="append",
+        default=[],
+        help="https://HOST, tcp://HOST:PORT",
+    )
     parser.add_argument("--timeout", metavar="TIME", default="5m")
     parser.add_argument("--json", action="store_true", help="one JSON value on stdout, progress on stderr")
     parser.add_argument("command", metavar="CMD", nargs="+", help="after --: the command and its arguments")
@@ -32,9 +40,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command; the exit status is the contract's."""
-    from runner.plans import plan_command
+    from runner.plans import plan_command, reached
     from runner.settings import Settings
 
+    settings = Settings.from_environment(os.environ)
     for name in args.inputs:
         if not Path(name).is_file():
             raise UsageError(f"--in {name}: there is no such file")
@@ -45,7 +54,9 @@ def main(args: argparse.Namespace) -> int:
         "timeout": args.timeout,
         "secrets": {name.upper(): name for name in args.secrets},
     }
-    plan = plan_command(Settings.from_environment(os.environ), step, [Path(name) for name in args.inputs])
+    if args.hosts:  # who types the command wants it run, in staging too
+        step |= {"egress": reached(settings, args.hosts), "staging": {"run": args.command}}
+    plan = plan_command(settings, step, [Path(name) for name in args.inputs])
     return drive(
         lambda runs, watching: runs.start(plan, args.engine, watching), list(plan.steps), as_json=args.json
     )

@@ -34,7 +34,7 @@ COMMANDS = {
     "approve": "decide that a held write may be attempted again, or was done",
     "reject": "decide that a held write is given up",
     "breakers": "list, trip and reset circuit breakers",
-    "secrets": "set, bind and list secrets (the operator's side)",
+    "secrets": "set, bind, list, rotate and revoke secrets (the operator's side)",
     "keys": "print and rotate the keys that sign the identities of steps",
     "sandbox": "build and list sandbox profiles",
     "doctor": "say what this machine can enforce, and the cure for each gap",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from runner.cli.arguments import add_run
 from runner.cli.output import harmless, print_json
-from runner.cli.summary import print_summary
+from runner.cli.summary import print_connections, print_summary
 
 if TYPE_CHECKING:
     import argparse
@@ -23,10 +23,12 @@ def main(args: argparse.Namespace) -> int:
 
     history = History.from_environment()
     report = history.report(args.run)
+    connections = history.connections(report["run"])
     if args.json:
-        print_json(report)
+        print_json({**report, "connections": connections})
     else:
         print_summary(report)
+        print_connections(connections)
         for line in history.advice(report):
             print(harmless(line))
     return 0

@@ -33,6 +33,20 @@ def print_summary(report: dict[str, Any]) -> None:
         print(f"rehearsed: {shadowed} writes were not performed")
 
 
+def print_connections(rows: list[dict[str, Any]]) -> None:
+    """Print where steps connected to, and where they were not allowed to."""
+    if rows:
+        print()
+        print_table(
+            ["STEP", "HOST", "TIMES", "SENT", "RECEIVED", "DENIED"], [_connection(row) for row in rows]
+        )
+
+
+def _connection(row: dict[str, Any]) -> list[str]:
+    host = f"{row['host']}:{row['port']}"
+    return [row["step"], host, str(row["count"]), str(row["sent"]), str(row["received"]), row["denied"]]
+
+
 def _seconds(step: dict[str, Any]) -> str:
     if not step["started"] or not step["ended"]:
         return ""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from runner.engine.lanes import Lanes
 from runner.errors import SandboxError
-from runner.events import PHASE_COMPENSATE, AttemptStarted
+from runner.events import PHASE_COMPENSATE, AttemptEnded, AttemptStarted
 from runner.sandbox.base import Mount, SandboxSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from runner.engine.lanes import Lanes
     from runner.planning.plan import ImageRef, Plan, PlannedStep
     from runner.sandbox.base import Driver, Image
+    from runner.workflow.hosts import Rule
+
+FIRST_LANE = 0
 
 
 class Attempts:
@@ -26,20 +30,28 @@ class Attempts:
         self.run, self.plan, self.folder = run, plan, folder
         self._order = {name: place for place, name in enumerate(plan.steps)}
 
-    def step(self, start: AttemptStarted) -> PlannedStep:
+    def step(self, of: AttemptStarted | AttemptEnded) -> PlannedStep:
         """Return what the attempt runs: the step, or its compensation."""
-        step = self.plan.steps[start.step]
-        return step.compensate if start.phase == PHASE_COMPENSATE and step.compensate else step
+        step = self.plan.steps[of.step]
+        return step.compensate if of.phase == PHASE_COMPENSATE and step.compensate else step
+
+    def directories_of(self, ended: AttemptEnded) -> list[Path]:
+        """Return where the attempt may have left something: nobody knows the lane any more."""
+        return [out.parent for out in sorted(self.folder.glob(f"{self._stem(ended)}-*/out"))]
+
+    def _stem(self, of: AttemptStarted | AttemptEnded) -> str:
+        return f"{self._order[of.step]}-{of.phase[0]}{of.attempt}"
 
     def spec(self, start: AttemptStarted, lane: int, images: Mapping[ImageRef, Image]) -> SandboxSpec:
         """Return the sandbox of one attempt; a compensation finds under ``/done`` what its step left."""
         step, phase = self.step(start), start.phase
-        directory = self.folder / f"{self._order[start.step]}-{phase[0]}{start.attempt}-{lane}"
+        directory = self.folder / f"{self._stem(start)}-{lane}"
         left = (Mount(directory / "done", "/done", ""),) if phase == PHASE_COMPENSATE else ()
         mounts, image = (*step.mounts, *left), images[step.image]
-        return SandboxSpec(
+        spec = SandboxSpec(
             self.run, start.step, start.attempt, lane, image, mounts, step.limits, directory, phase
         )
+        return spec if step.egress is None else _with_outlets(spec, (*step.egress, *step.closed))
 
     @property
     def first(self) -> str | None:
@@ -52,18 +64,26 @@ class Attempts:
         return None if self.plan.turns else next(sure, None)
 
 
+def _with_outlets(spec: SandboxSpec, rules: tuple[Rule, ...]) -> SandboxSpec:
+    from runner.sandbox.egress.rules import outlets_of
+
+    return replace(spec, outlets=outlets_of(rules))
+
+
 def lanes_ahead(attempts: Attempts, driver: Driver, images: Mapping[ImageRef, Image], count: int) -> Lanes:
     """Return ``count`` lanes, with the first sandbox on its way where the driver takes long to make one.
 
     The run must stand in the journal: a sandbox that a crash leaves behind is found by it. Whoever asked
     closes the lanes.
     """
-    lanes = Lanes(count, driver)
-    name = attempts.first
+    name, begun = attempts.first, None
     begin = getattr(driver, "begin", None)  # a driver whose sandboxes come at once has no such thing
     if name is not None and begin is not None:
-        lane = lanes.all[0]
-        spec = attempts.spec(AttemptStarted(name, 1), lane.number, images)
         with suppress(SandboxError):  # the attempt itself will meet it, and say so
-            lane.adopt(name, begin(spec))
+            begun = begin(attempts.spec(AttemptStarted(name, 1), FIRST_LANE, images))
+    from runner.engine.lanes import Lanes  # loads while the engine starts it
+
+    lanes = Lanes(count, driver)
+    if name is not None and begun is not None:
+        lanes.all[FIRST_LANE].adopt(name, begun)
     return lanes

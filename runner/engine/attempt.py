@@ -5,23 +5,26 @@ from __future__ import annotations
 import shutil
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from runner.engine.outputs import OUTPUT_FILE, read_outputs
+from runner.engine.outputs import OUTPUT_FILE
 from runner.engine.pump import Pump
-from runner.errors import PolicyDenied, SandboxError
-from runner.events import PHASE_RUN, ArtifactKept, AttemptEnded, AttemptStarted
+from runner.engine.results import Leaks, Results
+from runner.errors import PolicyDenied, SandboxError, SourceUnavailable, StoreError
+from runner.events import PHASE_RUN, AttemptEnded, AttemptStarted, ConnectionEnded
 from runner.sandbox.base import Exit, Message, SecretValue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
-    from runner.engine.ports import MaskerPort, Observer, Stores, Work
+    from runner.engine.ports import MaskerPort, Observer, SecretPort, Stores, WayPort, Work
     from runner.planning.plan import PlannedStep
-    from runner.sandbox.base import Collection, Sandbox, SandboxSpec
+    from runner.sandbox.base import Collection as Collected
+    from runner.sandbox.base import Sandbox, SandboxSpec
+    from runner.sandbox.egress.rules import Connection
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _GLOB = frozenset("*?[")
@@ -51,10 +54,13 @@ class Attempt:
         self._work, self._task, self._observer = work, task, observer
         self._lock = threading.Lock()
         self._live: Sandbox | None = None
+        self._sandbox: Sandbox | None = None
         self._stopped = ""
         self._detail = ""
+        self._grace = task.step.grace
         self._began = False
         self._masker: MaskerPort = work.stores.masker([])
+        self._secrets: dict[str, SecretPort] = {}
 
     @property
     def _start(self) -> AttemptStarted:
@@ -71,66 +77,126 @@ class Attempt:
                 return
             if not self._stopped:
                 self._stopped, self._detail = reason, detail
-            live = self._live
+            self._grace = self._task.step.grace if grace is None else grace
+            live, grace = self._live, self._grace
         if live:
-            live.stop(grace=self._task.step.grace if grace is None else grace)
+            live.stop(grace=grace)
+
+    def holds(self, names: Collection[str]) -> list[str]:
+        """Return which of these secrets the attempt has, or is about to have."""
+        return sorted({use.secret for use in self._task.step.secrets if use.secret in names})
 
     def run(self) -> AttemptEnded:
-        """Make the attempt and return its end, with its sandbox gone; raises ``StoreError`` only."""
+        """Make the attempt and return its end, with its sandbox dead; raises ``StoreError`` only."""
         try:
-            return self._run_sandboxed(self._open_secrets())
+            return self._run_sandboxed()
         except PolicyDenied as error:
             return self._ended(None, "denied", str(error))
+        except SourceUnavailable as error:
+            return self._ended(None, self._stopped or "infra", self._detail or str(error))
         except SandboxError as error:
             if self._stopped:
                 return self._ended(None, self._stopped, self._detail)
             return replace(self._ended(None, "infra", str(error)), final=not error.retryable)
         except OSError as error:  # the disk, or a folder that somebody took away
             return self._ended(None, "infra", f"the attempt's folder failed: {error}")
-        finally:
-            shutil.rmtree(self._task.spec.directory, ignore_errors=True)
+
+    def release(self) -> None:
+        """Remove sandbox and folder, once the end is recorded: until then a crash leaves what they hold."""
+        self._destroy()
+        shutil.rmtree(self._task.spec.directory, ignore_errors=True)
+
+    def _destroy(self) -> None:
+        with suppress(SandboxError, OSError):  # what remains carries our labels and is reaped
+            if self._sandbox:
+                self._sandbox.destroy()
 
     def _open_secrets(self) -> tuple[SecretValue, ...]:
-        values, step = [], self._task.step
-        for use in step.secrets:
-            secret = self._stores.secrets.open(use.secret, self._start, step.timeout + step.grace)
-            self._work.opened[use.secret] = secret
+        values = []
+        for use in self._task.step.secrets:
+            secret = self._secrets.get(use.secret) or self._open_secret(use.secret)
             if use.as_env and b"\0" in secret.reveal():
                 raise PolicyDenied(
                     f"secret {use.secret} holds a NUL byte, which no variable can: use it as a file"
                 )
-            values.append(SecretValue(use.name, secret.reveal(), use.as_env))
-        self._masker = self._stores.masker([one.reveal() for one in list(self._work.opened.values())])
+            if not use.as_header:
+                values.append(SecretValue(use.name, secret.reveal(), use.as_env))
+        hidden = dict.fromkeys(value for one in self._opened() for value in one.to_mask())
+        self._masker = self._stores.masker(list(hidden))
         return tuple(values)
 
-    def _run_sandboxed(self, secrets: tuple[SecretValue, ...]) -> AttemptEnded:
-        sandbox = self._task.sandbox()
+    def _open_secret(self, name: str) -> SecretPort:
+        step = self._task.step
+        secret = self._stores.secrets.open(name, self._start, step.timeout + step.grace)
+        self._work.opened.add(secret)
+        self._secrets[name] = secret
+        return secret
+
+    def _opened(self) -> tuple[SecretPort, ...]:
+        return (*self._secrets.values(), *self._work.opened.all())
+
+    def _run_sandboxed(self) -> AttemptEnded:
+        self._sandbox = sandbox = (
+            self._task.sandbox()
+        )  # first: one made ahead is gone at the end, whatever happens
+        way = None
         try:
+            secrets = () if self._stopped else self._open_secrets()
             if self._stopped:
                 return self._ended(None, self._stopped, self._detail)
+            way = self._open_way()
             self._stores.journal.confirm()  # a runner that was stopped since its intent may have a successor
-            sandbox.start(self._message(secrets))
+            sandbox.start(self._message(secrets, way), way)
             self._began = True
             self._go_live(sandbox)
             self._pump(sandbox)
             exited = sandbox.wait()
             return self._conclude(exited, sandbox.collect((*self._task.step.outputs, OUTPUT_FILE)))
+        except BaseException:
+            self._destroy()
+            raise
         finally:
             with self._lock:
                 self._live = None
-            with suppress(SandboxError):  # the verdict stands; what remains carries our labels and is reaped
-                sandbox.destroy()
+            try:
+                if way:
+                    way.close()
+            finally:
+                if self._task.step.secrets:  # the step is dead: what it had is of no use from now on
+                    self._stores.secrets.close(self._start)
+
+    def _open_way(self) -> WayPort | None:
+        step = self._task.step
+        if step.egress is None:
+            return None
+        return self._stores.network.open(step, self._secrets, self._report)
+
+    def _report(self, seen: Connection) -> None:
+        """Record what became of a connection; a step whose connections cannot be recorded ends."""
+        phase, mask = self._task.spec.phase, self._masker.mask_text
+        told = replace(seen, host=mask(seen.host), denied=mask(seen.denied))
+        try:
+            self._stores.journal.record(
+                [ConnectionEnded(self._task.step.id, self._task.number, phase, **asdict(told))]
+            )
+        except StoreError as error:
+            self.stop("infra", f"a connection cannot be recorded: {error.message}", grace=0)
+            raise
 
     def _go_live(self, sandbox: Sandbox) -> None:
         with self._lock:
             self._live = sandbox
-            stopped = self._stopped
+            stopped, grace = self._stopped, self._grace
         if stopped:
-            sandbox.stop(grace=self._task.step.grace)
+            sandbox.stop(grace=grace)
 
-    def _message(self, secrets: tuple[SecretValue, ...]) -> Message:
+    def _message(self, secrets: tuple[SecretValue, ...], way: WayPort | None) -> Message:
         step = self._task.step
-        env = {"PATH": PATH, "HOME": "/work", "TMPDIR": "/tmp", **self._task.env, **self._own_names()}  # noqa: S108
+        env = {"PATH": PATH, "HOME": "/work", "TMPDIR": "/tmp"}  # noqa: S108
+        if way:
+            env |= way.env
+            secrets += tuple(SecretValue(name, content) for name, content in way.files.items())
+        env |= {**self._task.env, **self._own_names()}
         return Message(step.argv, env, secrets, self._task.inputs, step.timeout, step.grace)
 
     def _own_names(self) -> dict[str, str]:
@@ -160,19 +226,13 @@ class Attempt:
         finally:
             log.close()
 
-    def _conclude(self, exited: Exit, collection: Collection) -> AttemptEnded:
-        outputs: dict[str, str] = {}
-        kept: list[ArtifactKept] = []
-        bad = [words for words in collection.refused if words != f"{OUTPUT_FILE}: was not written"]
+    def _conclude(self, exited: Exit, collection: Collected) -> AttemptEnded:
+        leaks = Leaks(self._opened(), self._stores.masker)
+        found = Results(self._masker, leaks, self._stores.artifacts)
+        found.refused = [words for words in collection.refused if words != f"{OUTPUT_FILE}: was not written"]
         for file in collection.files:
-            if file.name == OUTPUT_FILE:
-                outputs, lines = read_outputs(file.path, self._mask)
-                bad += lines
-            else:
-                kept.append(
-                    ArtifactKept(self._masker.mask_text(file.name), *self._stores.artifacts.keep(file.path))
-                )
-        reason, detail = self._verdict(exited, {file.name for file in collection.files}, bad)
+            found.take(file)
+        reason, detail = self._verdict(exited, {file.name for file in collection.files}, found)
         return AttemptEnded(
             self._task.step.id,
             self._task.number,
@@ -180,23 +240,23 @@ class Attempt:
             exit_code=exited.code,
             reason=reason,
             detail=self._masker.mask_text(detail),
-            outputs={key: self._masker.mask_text(value) for key, value in outputs.items()},
-            artifacts=tuple(kept),
-            refused=tuple(map(self._masker.mask_text, bad)),
+            outputs={key: self._masker.mask_text(value) for key, value in found.outputs.items()},
+            artifacts=tuple(found.kept),
+            refused=tuple(map(self._masker.mask_text, found.refused)),
+            began=not exited.refused,
+            final=exited.refused,
         )
 
-    def _mask(self, data: bytes) -> bytes:
-        stream = self._masker.fork()
-        return stream.feed(data) + stream.flush()
-
-    def _verdict(self, exited: Exit, names: set[str], refused: list[str]) -> tuple[str | None, str]:
+    def _verdict(self, exited: Exit, names: set[str], found: Results) -> tuple[str | None, str]:
         if self._stopped and (exited.reason is not None or self._stopped == "log-limit"):
             return self._stopped, self._detail
+        if found.leaked:
+            return "secret-leak", found.leaked
         if exited.reason is not None:
             return exited.reason, exited.detail
         missing = [one for one in self._task.step.outputs if not _GLOB & set(one) and one not in names]
         if missing:
-            told = {line.partition(": ")[0]: line for line in refused}
+            told = {line.partition(": ")[0]: line for line in found.refused}
             words = "; ".join(told.get(one, f"{one}: was not written") for one in missing)
             return "exit", f"a promised file is not there: {words}"
         return None, exited.detail

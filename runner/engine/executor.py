@@ -10,12 +10,12 @@ from runner.engine.commands import events_of, gives_engine_up
 from runner.engine.decide import decide, next_time
 from runner.engine.lanes import Lanes
 from runner.engine.launch import Flight, Launcher
+from runner.engine.lost import lost_attempts
 from runner.engine.run import Run, fold
 from runner.engine.watch import Watch
 from runner.errors import EngineUnavailable, RunnerError
 from runner.events import (
     PHASE_COMPENSATE,
-    PHASE_RUN,
     AttemptEnded,
     AttemptStarted,
     CancelRequested,
@@ -23,6 +23,7 @@ from runner.events import (
     Record,
     RunEnded,
     RunStarted,
+    SecretRevoked,
 )
 
 if TYPE_CHECKING:
@@ -87,9 +88,7 @@ class Executor:
         run = self._run
         self._work.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._append([RunStarted(resumed=run.started is not None)])
-        self._append([_lost(name, run.steps[name].attempts, PHASE_RUN) for name in sorted(run.active)])
-        undoing = sorted(run.undo.active)
-        self._append([_lost(name, run.steps[name].undo.attempts, PHASE_COMPENSATE) for name in undoing])
+        self._append(lost_attempts(run))
         try:
             for step in self._work.plan.steps.values():
                 for each in (step, step.compensate):
@@ -160,12 +159,14 @@ class Executor:
         first = self._receive(self._patience())
         while first:
             name, future = first
-            lane = self._flights.pop(name).lane
-            lane.free()
-            ended = future.result()
+            flight = self._flights.pop(name)
+            try:
+                ended = future.result()
+                self._append([ended])
+            finally:
+                flight.lane.free(flight.attempt.release)
             if ended.reason == "infra":
-                self._lanes.renew(lane)
-            self._append([ended])
+                self._lanes.renew(flight.lane)
             first = self._receive(0.0)
         self._stop_overdue()
         if self._work.clock.elapsed() - self._heard >= _HEARING:
@@ -200,15 +201,20 @@ class Executor:
         for record in records:
             self._run.apply(record)
             self._watch.event(record)
+            if isinstance(record.event, SecretRevoked):
+                self._withdraw(record.event)
         return records
+
+    def _withdraw(self, revoked: SecretRevoked) -> None:
+        """End the attempts that hold what was revoked; whoever begins later is refused by the bindings."""
+        for flight in self._flights.values():
+            for name in flight.attempt.holds(revoked.names):
+                flight.attempt.stop("denied", f"secret {name} was revoked by {revoked.who}", grace=0)
 
     def _close(self) -> None:
         for flight in self._flights.values():
             flight.attempt.stop("cancelled", "the runner ended", grace=0)
+            flight.lane.free(flight.attempt.release)
         self._lanes.close()
+        self._work.stores.network.close()
         shutil.rmtree(self._work.folder, ignore_errors=True)
-
-
-def _lost(step: str, attempt: int, phase: str) -> AttemptEnded:
-    detail = "the runner ended while this attempt ran"
-    return AttemptEnded(step, attempt, phase, reason="infra", detail=detail, lost=True)

@@ -40,9 +40,10 @@ class Lane:
         self.step = step
         return self._worker.submit(work)
 
-    def free(self) -> None:
-        """Take note that the lane's step has ended."""
+    def free(self, release: Callable[[], None]) -> None:
+        """Take note that the lane's step has ended, and ``release`` what it held in the lane's thread."""
         self.step = None
+        self._worker.submit(release)
 
     def park(self, step: str, spec: SandboxSpec) -> None:
         """Begin to make the sandbox of the step's first attempt; returns at once."""

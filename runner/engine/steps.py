@@ -44,7 +44,7 @@ class Progress:
 
     def renew(self) -> None:
         """Take note of a new runner: an engine that let an attempt down has all its chances anew."""
-        if self.last and self.last.reason == "infra":
+        if self.last and self.last.reason == "infra" and not self.last.lost:
             self.tried = 0
 
     def settle(self, status: str, reason: str | None, detail: str, at: float) -> None:

@@ -11,6 +11,7 @@ from runner.events import (
     BreakerRefused,
     CancelRequested,
     CompensationSettled,
+    ConnectionEnded,
     RetryScheduled,
     RollbackRequested,
     RunEnded,
@@ -117,6 +118,11 @@ def _rare_line(event: Event) -> str:
     if isinstance(event, CompensationSettled):
         why = f": {event.detail or event.reason}" if event.reason else ""
         return f"{'↶' if event.status == 'compensated' else '✗'} {event.step} {event.status}{why}"
+    if isinstance(event, ConnectionEnded):
+        times = f" ({event.count} times)" if event.count > 1 else ""
+        return (
+            f"! {event.step}: {event.host}:{event.port} denied{times}: {event.denied}" if event.denied else ""
+        )
     return _RARE[type(event)](event) if type(event) in _RARE else ""
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.planning.plan import ImageRef, Input, Plan, PlannedStep, Retry, SecretUse, Turns
 from runner.sandbox.base import Limits, Mount
 from runner.settings import BreakerRule
 
-VERSION = 2
+if TYPE_CHECKING:
+    from runner.workflow.hosts import Rule
+
+VERSION = 3
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -51,6 +54,16 @@ def _step(data: dict[str, Any]) -> PlannedStep:
     parts["retry"] = Retry(**{**parts["retry"], "on": tuple(parts["retry"]["on"])})
     parts["breaker"] = BreakerRule(**parts["breaker"]) if parts["breaker"] else None
     parts["compensate"] = _step(parts["compensate"]) if parts["compensate"] else None
+    parts["egress"] = None if parts["egress"] is None else _rules(parts["egress"])
+    parts["closed"] = _rules(parts["closed"])
     for name in ("needs", "argv", "outputs", "compensate_on"):
         parts[name] = tuple(parts[name])
     return PlannedStep(**parts)
+
+
+def _rules(data: list[dict[str, Any]]) -> tuple[Rule, ...]:
+    if not data:  # most steps reach nothing, and need not know what a rule is
+        return ()
+    from runner.workflow.hosts import Rule
+
+    return tuple(Rule(**each) for each in data)

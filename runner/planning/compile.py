@@ -27,6 +27,7 @@ from runner.planning.inherit import (
 from runner.planning.matrix import Leg, legs_of
 from runner.planning.modes import STAGING, Substitute, rehearse
 from runner.planning.needs import Table, Wiring
+from runner.planning.network import networked, rules_of
 from runner.planning.order import in_order
 from runner.planning.plan import ImageRef, Plan, PlannedStep, Turns
 from runner.sandbox.base import Mount
@@ -49,7 +50,8 @@ MOST_STEPS = 10_000
 class PlanRequest:
     """What a run is asked for: mode, resolved inputs, and the digest of the operator's policy.
 
-    ``recipe`` gives the digest of a sandbox profile's recipe by its name; ``breakers`` are those declared.
+    ``recipe`` gives the digest of a sandbox profile's recipe by its name; ``breakers`` are those declared,
+    ``private`` the hosts (``host:port``) that may stand on private addresses.
     """
 
     mode: str
@@ -57,6 +59,7 @@ class PlanRequest:
     policy: str = ""
     recipe: Callable[[str], str] = str
     breakers: Mapping[str, BreakerRule] = field(default_factory=dict)
+    private: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -103,7 +106,9 @@ def make_plan(loaded: LoadedWorkflow, request: PlanRequest, snapshots: Snapshots
         timeout=model.timeout,
         turns=_turns(model.concurrency),
     )
-    return rehearse(plan, substitutes) if request.mode == STAGING else plan
+    if request.mode == STAGING:
+        plan = rehearse(plan, substitutes)
+    return networked(plan, model.staging.egress, request.private)
 
 
 def _turns(given: Concurrency | None) -> Turns | None:
@@ -196,6 +201,7 @@ class _Planner:
             irreversible=step.irreversible,
             breaker=self._breaker(step),
             publish=dict(step.publish),
+            egress=rules_of(step),
         )
         return replace(planned, compensate=self._compensation(planned, step.compensate, wiring))
 
@@ -215,6 +221,7 @@ class _Planner:
             limits=limits_over(planned.limits, given.resources),
             inputs=wiring.inputs(given.inputs) if given.inputs else planned.inputs,
             secrets=planned.secrets if given.secrets is None else secrets_of(given),
+            egress=planned.egress if given.egress is None and given.tcp is None else rules_of(given),
             outputs=(),
             timeout=planned.timeout if given.timeout is None else given.timeout,
             grace=planned.grace if given.grace is None else given.grace,

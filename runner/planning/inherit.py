@@ -81,7 +81,7 @@ def retry_of(step: Step | Compensate) -> Retry:
 def secrets_of(step: Command) -> tuple[SecretUse, ...]:
     """Return the secrets that a step gets, by name alone."""
     return tuple(
-        SecretUse(name, reference.secret, as_env=reference.form == "env")
+        SecretUse(name, reference.secret, reference.form == "env", reference.form == "header")
         for name, reference in (step.secrets or {}).items()
     )
 

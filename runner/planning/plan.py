@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from runner.sandbox.base import Limits, Mount
     from runner.settings import BreakerRule
+    from runner.workflow.hosts import Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,15 @@ class ImageRef:
 
 @dataclass(frozen=True, slots=True)
 class SecretUse:
-    """A secret as a step sees it: ``name`` in the sandbox, ``secret`` in the workflow, and its form."""
+    """A secret as a step sees it: ``name`` in the sandbox, ``secret`` in the workflow, and its form.
+
+    It is a file, with ``as_env`` a variable too; with ``as_header`` the proxy adds it, unseen.
+    """
 
     name: str
     secret: str
     as_env: bool = False
+    as_header: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,9 @@ class PlannedStep:
     ``shadowed`` steps do not run: their intended call is recorded and ``shadow_files`` (name → host path
     in a snapshot) stand in for their results. ``final`` marks the steps under ``finally``. ``compensate``
     undoes the step, in a sandbox that inherited what it does not override; ``compensate_on`` says after which
-    end (``succeeded``, ``failed``). ``publish`` maps results to paths in the project.
+    end (``succeeded``, ``failed``). ``publish`` maps results to paths in the project. ``egress`` is all
+    that it may reach, None for a step without any way out (an empty one records what is asked for and
+    denies it); ``closed`` are ``tcp`` hosts that it reaches in production and not here.
     """
 
     id: str
@@ -109,6 +116,8 @@ class PlannedStep:
     irreversible: bool = False
     breaker: BreakerRule | None = None
     publish: dict[str, str] = field(default_factory=dict)
+    egress: tuple[Rule, ...] | None = None
+    closed: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from runner.planning.inherit import argv_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runner.planning.plan import Plan, PlannedStep
+    from runner.planning.plan import Plan, PlannedStep, SecretUse
     from runner.workflow.load import LoadedWorkflow
     from runner.workflow.model import Step
 
@@ -51,8 +51,9 @@ def _lines(step: PlannedStep) -> Iterator[str]:
     for name, value in step.env.items():
         yield f"  env      {name}={value}"
     for secret in step.secrets:
-        form = "file and variable" if secret.as_env else "file"
-        yield f"  secret   {secret.name} ({secret.secret}, {form})"
+        yield f"  secret   {secret.name} ({secret.secret}, {_form(secret)})"
+    yield from (f"  egress   {rule.written}" for rule in step.egress or ())
+    yield from (f"  closed   {rule.written} (not under staging.egress)" for rule in step.closed)
     if step.outputs:
         yield f"  out      {', '.join(step.outputs)}"
     yield f"  limits   {_limits(step)}"
@@ -119,7 +120,7 @@ def _words(step: PlannedStep, written: Step) -> Iterator[str]:
     yield f"  {_order_words(step)}"
     yield f"  can read {_read_words(step)}"
     yield f"  can write /work, /tmp and /out; of /out is kept: {', '.join(step.outputs) or 'nothing'}"
-    yield f"  can reach {_network_words(written)}"
+    yield f"  can reach {_network_words(step)}"
     yield f"  can use {_secret_words(step)}"
     yield f"  is stopped over {_limits(step)} (control group and timer)"
     again = step.retry.max_attempts - 1
@@ -148,17 +149,24 @@ def _read_words(step: PlannedStep) -> str:
     return ", ".join([*places, f"its own root file system ({step.image.name}, read-only)"])
 
 
-def _network_words(written: Step) -> str:
-    if not written.hosts:
+def _network_words(step: PlannedStep) -> str:
+    if step.egress is None:
         return "no network: its network namespace has a loopback alone"
-    return f"{', '.join(written.hosts)} and nothing else, through the egress proxy"
+    hosts = ", ".join(rule.written for rule in step.egress or ()) or "no host in staging (see staging.egress)"
+    return f"{hosts} and nothing else, through the egress proxy"
 
 
 def _secret_words(step: PlannedStep) -> str:
     if not step.secrets:
         return "no secret"
-    names = (f"{each.name} ({'file and variable' if each.as_env else 'file'})" for each in step.secrets)
+    names = (f"{each.name} ({_form(each)})" for each in step.secrets)
     return f"the secret(s) {', '.join(names)}, from memory, masked in logs"
+
+
+def _form(secret: SecretUse) -> str:
+    if secret.as_header:
+        return "a header that the proxy adds"
+    return "file and variable" if secret.as_env else "file"
 
 
 def _common() -> Iterator[str]:

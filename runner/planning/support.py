@@ -41,8 +41,6 @@ def unbuilt(model: Workflow, mode: str) -> Iterator[str]:
         yield "data: data sets and their sanitized copies"
     if model.metadata.recipients:
         yield "metadata.recipients: sealed logs and results"
-    if model.staging.egress:
-        yield "staging.egress: network access"
     for place, steps in (("steps", model.steps), ("finally", model.finally_steps)):
         for name, step in steps.items():
             yield from _of_step(f"{place}.{name}", step)
@@ -58,12 +56,6 @@ def _of_step(place: str, step: Step) -> Iterator[str]:
 
 
 def _of_command(place: str, command: Command) -> Iterator[str]:
-    for key in ("egress", "tcp"):
-        if getattr(command, key):
-            yield f"{place}.{key}"
-    for name, reference in (command.secrets or {}).items():
-        if reference.form == "header":
-            yield f"{place}.secrets.{name}: as: header"
     for name, source in command.inputs.items():
         if source.startswith("data/"):
             yield f"{place}.in.{name}: data sets"

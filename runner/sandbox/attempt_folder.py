@@ -6,15 +6,18 @@ import ctypes
 import os
 import shutil
 import stat
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import SandboxError
+from runner.sandbox.hosts import HOSTS, hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runner.sandbox.base import Limits
+    from runner.sandbox.base import Limits, SandboxSpec
+    from runner.sandbox.egress.way import Way
 
 IN_MEMORY_UP_TO = 256 * 1024 * 1024
 _PAGE = 4096
@@ -26,7 +29,7 @@ _READABLE_BY_ALL = 0o444
 
 
 class AttemptFolder:
-    """Makes, fills, measures and removes the ``in`` and ``out`` folders under ``directory``.
+    """Makes, fills, measures and removes ``in`` and ``out`` under ``directory``, and the way out.
 
     ``uid`` and ``gid`` are the step's on the host. ``in_memory`` says whether ``out`` is a tmpfs that
     the kernel itself keeps below the limit (plus one page, so that a step that ran into it shows).
@@ -37,6 +40,7 @@ class AttemptFolder:
         self.inputs = directory / "in"
         self.out = directory / "out"
         self.in_memory = False
+        self.way: Way | None = None
         self._limit = limits.output
         self._uid = uid
         self._gid = gid
@@ -53,6 +57,25 @@ class AttemptFolder:
                 os.chown(self.out, self._uid, self._gid)
         except OSError as error:
             raise SandboxError(f"cannot make the attempt's folder {self.directory}: {error}") from error
+
+    def lead_out(self, spec: SandboxSpec, *, shared: bool) -> tuple[tuple[Path, str], ...]:
+        """Make a way out for the outlets of ``spec``; return what is to be mounted for it, and where."""
+        if not spec.outlets:
+            return ()
+        from runner.sandbox.egress.way import Way  # few steps need it
+
+        self.way = Way(spec, shared=shared)
+        return self.way.mounts
+
+    def place_hosts(self) -> tuple[Path, str]:
+        """Write a ``/etc/hosts``, for an engine that covers the image's own; return it and its target."""
+        file = self.directory / "hosts"
+        try:
+            file.write_text(hosts(()))
+            file.chmod(_READABLE_BY_ALL)
+        except OSError as error:
+            raise SandboxError(f"cannot write {file}: {error}") from error
+        return file, HOSTS
 
     def place_inputs(self, files: Mapping[str, Path]) -> None:
         """Put every file under its name in ``in``."""
@@ -78,8 +101,12 @@ class AttemptFolder:
         return self.used() > self._limit
 
     def release(self) -> None:
-        """Unmount and remove ``in`` and ``out``; may be called twice."""
+        """End the way out, and unmount and remove ``in`` and ``out``; may be called twice."""
+        if self.way:
+            self.way.close()
         unmount(self.out)
+        with suppress(OSError):
+            (self.directory / "hosts").unlink()
         for folder in (self.inputs, self.out):
             remove_tree(folder)
 
@@ -107,6 +134,11 @@ def unmount(folder: Path) -> bool:
     """Detach a file system mounted on ``folder``; False when there is none or it may not be."""
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(libc.umount2(os.fsencode(folder), _MNT_DETACH) == 0)
+
+
+def left_behind(runs: Path) -> list[str]:
+    """Return the runs below ``runs`` that have folders of attempts."""
+    return sorted({attempts.parent.name for attempts in runs.glob("*/attempts.*")})
 
 
 def remove_left_behind(runs: Path, is_live: Callable[[str], bool]) -> list[str]:

@@ -76,7 +76,7 @@ class SandboxSpec:
 
     ``phase`` is ``run`` or ``compensate``: both count their attempts from 1.
     ``directory`` is the attempt's own folder on the host; the driver makes ``in`` and ``out`` in it.
-    Sandboxes with the same ``run`` and ``lane`` never run at the same time and may share a loopback.
+    Sandboxes with the same ``run`` and ``lane`` never run at the same time. Each has a loopback of its own.
     Without ``outlets`` nothing leads out of it.
     """
 
@@ -127,11 +127,13 @@ class Exit:
 
     ``code`` is the exit status (128 + signal for a signal) or None. ``reason`` is None for status 0, else
     ``exit``, ``timeout``, ``out-of-memory``, ``output-limit`` or ``infra``; ``detail`` says it in words.
+    ``refused``: nothing of the step ran, and another sandbox like this one would be refused alike.
     """
 
     code: int | None
     reason: str | None
     detail: str = ""
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,5 +234,5 @@ class Driver(Protocol):
         ...
 
     def close(self) -> None:
-        """Remove what this driver holds beside sandboxes (holders), and wait for removals under way."""
+        """Remove what this driver holds beside sandboxes, and wait for removals under way."""
         ...

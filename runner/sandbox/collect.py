@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _MAX_REFUSED = 1000
+_SMALL = 1 << 20  # bytes that are copied as quickly as they are moved
 _GLOB = re.compile(r"[*?\[]")
 _KINDS = (
     (stat.S_ISLNK, "is a symbolic link"),
@@ -48,14 +49,18 @@ class Caps:
 _OUR_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
-def collect_directory(out: Path, patterns: Sequence[str], caps: Caps, into: Path) -> Collection:
-    """Move (else copy) what matches ``patterns`` from ``out`` to the new private folder ``into``.
+def collect_directory(
+    out: Path, patterns: Sequence[str], caps: Caps, into: Path, *, moving: bool = True
+) -> Collection:
+    """Bring what matches ``patterns`` from ``out`` to the new private folder ``into``.
 
-    A pattern without a glob that nothing matches is refused as ``NAME: was not written``. Raises
-    ``StoreError`` when the fault is the disk's and not the step's.
+    Small files are copied and stay in ``out`` as well, and all of them if not ``moving``: whoever dies before
+    the names are recorded leaves them to be found. Large ones are moved where that is possible. A pattern
+    without a glob that nothing matches is refused as ``NAME: was not written``. Raises ``StoreError`` when
+    the fault is the disk's and not the step's.
     """
     into.mkdir(mode=0o700, parents=True)
-    walk = _Walk(patterns, caps, into)
+    walk = _Walk(patterns, caps, into, _SMALL if moving else caps.size)
     try:
         descriptor = os.open(out, _FOLDER)
     except OSError as error:
@@ -66,6 +71,11 @@ def collect_directory(out: Path, patterns: Sequence[str], caps: Caps, into: Path
         os.close(descriptor)
     missing = [f"{name}: was not written" for name in walk.literals if name not in walk.seen]
     return Collection(tuple(walk.files), (*walk.refused, *missing))
+
+
+def is_literal(pattern: str) -> bool:
+    """Whether the pattern is the name of one file."""
+    return not _GLOB.search(pattern) and not pattern.endswith("/")
 
 
 def matcher(pattern: str) -> re.Pattern[str]:
@@ -102,18 +112,15 @@ def _bracket(pattern: str, at: int) -> str:
 class _Walk:
     """One walk over ``/out``: what was taken and what was refused."""
 
-    def __init__(self, patterns: Sequence[str], caps: Caps, into: Path) -> None:
+    def __init__(self, patterns: Sequence[str], caps: Caps, into: Path, copied: int) -> None:
         self.files: list[Collected] = []
         self.refused: list[str] = []
         self.seen: set[str] = set()
-        self.literals = [
-            pattern.removeprefix("./")
-            for pattern in patterns
-            if not _GLOB.search(pattern) and not pattern.endswith("/")
-        ]
+        self.literals = [pattern.removeprefix("./") for pattern in patterns if is_literal(pattern)]
         self._matchers = [matcher(pattern) for pattern in patterns]
         self._caps = caps
         self._into = into
+        self._copied = copied
         self._looked = 0
         self._taken = 0
 
@@ -199,7 +206,10 @@ class _Walk:
             if why:
                 return why
             target = self._into / f"{len(self.files):06d}"
-            _move(parent, name, source, target)
+            if state.st_size <= self._copied:
+                _copy(source, target)
+            else:
+                _move(parent, name, source, target)
         except OSError as error:
             if error.errno in _OUR_DISK:
                 raise StoreError(

@@ -1,11 +1,13 @@
 """A driver that isolates nothing because it runs nothing: outcomes are written down beforehand.
 
 A step without a scripted outcome is interpreted: ``true``, ``false``, ``exit N``, ``sleep SECONDS``,
-``echo TEXT``, ``write NAME TEXT``, ``copy INPUT NAME``; any other command cannot be started (127).
+``echo TEXT``, ``write NAME TEXT``, ``copy INPUT NAME``, ``send PORT TEXT`` (to an outlet, and prints the
+answer); any other command cannot be started (127).
 """
 
 from __future__ import annotations
 
+import socket
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -121,7 +123,8 @@ class FakeSandbox:
 
     def start(self, message: Message, carrier: Carrier | None = None) -> None:
         """Take the message; raises ``SandboxError`` when the script says that the sandbox is lost."""
-        del carrier
+        if self._outcome is None and message.argv[0] == "send" and carrier:
+            self._outcome = _exchange(self.spec, carrier, *message.argv[1:])
         if self._outcome is None:
             self._outcome = interpret(message.argv, message.inputs)
         if self._outcome.lost_at == "start":
@@ -181,6 +184,18 @@ class FakeSandbox:
             return Exit(_TIMED_OUT, "timeout", "the step ran longer than its timeout")
         reason = outcome.reason or ("exit" if outcome.code else None)
         return Exit(outcome.code, reason, outcome.detail or (f"exit status {outcome.code}" if reason else ""))
+
+
+def _exchange(spec: SandboxSpec, carrier: Carrier, port: str, text: str) -> FakeOutcome:
+    ports = [str(outlet.port) for outlet in spec.outlets]
+    if port not in ports:
+        return FakeOutcome(code=1)
+    ours, theirs = socket.socketpair()
+    with ours, ours.makefile("rb") as answer:
+        carrier.carry(ports.index(port), theirs)
+        ours.sendall(text.encode())
+        ours.shutdown(socket.SHUT_WR)
+        return FakeOutcome(chunks=(Chunk(STDOUT, answer.read()),))
 
 
 def interpret(argv: Sequence[str], inputs: Mapping[str, Path]) -> FakeOutcome:

@@ -7,7 +7,7 @@ import signal
 from dataclasses import dataclass
 
 from runner.sandbox.base import Exit
-from runner.sandbox.wire import BAD_MESSAGE, NOT_EXECUTED, SIGNALLED, TIMED_OUT, End
+from runner.sandbox.wire import BAD_MESSAGE, NO_OUTLET, NOT_EXECUTED, NOT_PROVED, SIGNALLED, TIMED_OUT, End
 
 _SIGNAL_BASE = 128
 _KILLED = 137
@@ -16,6 +16,12 @@ _ENDED_FROM_WITHIN = (
     "the whole sandbox was killed while its step ran: "
     "the step took too much memory or killed the sandbox's PID 1"
 )
+_NOT_PROVED = {
+    1: "a network device is up in it",
+    2: "the network outside can be reached from it",
+    3: "the proxy behind its outlet did not answer",
+    4: "the proxy behind its outlet did not refuse what nobody may reach",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,20 @@ def judge(evidence: Evidence) -> Exit:
         return Exit(code, "exit", _ENDED_FROM_WITHIN)
     if final is None or final.kind == BAD_MESSAGE:
         return Exit(code, "infra", f"the sandbox was lost while its step ran {evidence.complaint}".strip())
+    return _told(code, final)
+
+
+def _told(code: int, final: End) -> Exit:
+    if final.kind in {NO_OUTLET, NOT_PROVED}:
+        return Exit(code, "infra", _refusal(final), refused=True)
     return Exit(code, "exit", _words(code, final)) if code else Exit(0, None)
+
+
+def _refusal(final: End) -> str:
+    if final.kind == NO_OUTLET:
+        return f"the step was not run: its sandbox cannot listen on an outlet: {os.strerror(final.code)}"
+    why = _NOT_PROVED.get(final.code, "for a reason that is not known")
+    return f"the step was not run: its sandbox could not be proved closed: {why}"
 
 
 def _limit_broken(evidence: Evidence, code: int) -> Exit | None:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from runner.errors import SandboxError
 
 if TYPE_CHECKING:
-    from runner.sandbox.base import Message
+    from collections.abc import Sequence
 
-VERSION = 1
+    from runner.sandbox.base import Message, Outlet
+
+VERSION = 2
 MAX_PAYLOAD = 1 << 20
 
 HELLO = ord("H")
@@ -24,14 +27,24 @@ STDOUT = ord("O")
 STDERR = ord("E")
 END = ord("Z")
 
+OPEN = ord("o")
+DATA = ord("d")
+CREDIT = ord("c")
+FINISH = ord("f")
+RESET = ord("r")
+OF_STREAMS = frozenset({OPEN, DATA, CREDIT, FINISH, RESET})
+
 EXITED = 0
 SIGNALLED = 1
 TIMED_OUT = 2
 NOT_EXECUTED = 3
 BAD_MESSAGE = 4
 STOPPED = 5
+NO_OUTLET = 6
+NOT_PROVED = 7
 
 _HEADER = struct.Struct(">cI")
+_STREAM = struct.Struct(">cII")
 _TEN_YEARS = 315_576_000.0
 _END = struct.Struct(">Bi")
 
@@ -41,20 +54,28 @@ class End:
     """Why init says the step ended: ``kind``, one of the constants above, and its ``code``.
 
     The code is a status for ``EXITED``, ``TIMED_OUT`` and ``STOPPED``, a signal for ``SIGNALLED``, else an
-    errno. A hint about the reason only: the engine's wait gives the exit code.
+    errno, or what could not be proved (``enum proof``). A hint about the reason only: the engine's wait
+    gives the exit code.
     """
 
     kind: int
     code: int
 
 
-def encode_message(message: Message) -> bytes:
-    """Return the frames that start the step; raises ``SandboxError`` for what no process can be given."""
+def encode_message(message: Message, outlets: Sequence[Outlet] = (), *, by_socket: bool = False) -> bytes:
+    """Return the frames that start the step; raises ``SandboxError`` for what no process can be given.
+
+    ``by_socket``: a socket stands in the sandbox that takes the outlets over.
+    """
     frames = [_frame(b"A", _bytes(argument)) for argument in message.argv]
     frames += [_frame(b"E", _bytes(f"{name}={value}")) for name, value in message.env.items()]
     frames += [
         _frame(b"S", bytes([secret.as_env]) + secret.name.encode() + b"\0" + secret.value, secret.name)
         for secret in message.secrets
+    ]
+    frames += [
+        _frame(b"L", struct.pack(">?4sH", by_socket, IPv4Address(outlet.address).packed, outlet.port))
+        for outlet in outlets
     ]
     times = struct.pack(">QQ", _milliseconds(message.seconds), _milliseconds(message.grace))
     return b"".join([*frames, _frame(b"T", times), _frame(b"R", b"")])
@@ -63,6 +84,26 @@ def encode_message(message: Message) -> bytes:
 def encode_kill(signal: int) -> bytes:
     """Return the frame that sends ``signal`` to the step's process group."""
     return _frame(b"K", bytes([signal]))
+
+
+def encode_data(stream: int, data: bytes | memoryview) -> bytes:
+    """Return the frame that carries bytes of a stream to the step."""
+    return b"".join((_STREAM.pack(b"d", 4 + len(data), stream), data))
+
+
+def encode_credit(stream: int, size: int) -> bytes:
+    """Return the frame that asks for ``size`` more bytes of a stream."""
+    return _STREAM.pack(b"c", 8, stream) + size.to_bytes(4, "big")
+
+
+def encode_finish(stream: int) -> bytes:
+    """Return the frame that says that no more bytes of a stream come."""
+    return _STREAM.pack(b"f", 4, stream)
+
+
+def encode_reset(stream: int) -> bytes:
+    """Return the frame that breaks a stream."""
+    return _STREAM.pack(b"r", 4, stream)
 
 
 def decode_end(payload: bytes | memoryview) -> End:

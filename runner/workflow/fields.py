@@ -41,19 +41,6 @@ def _to_run(value: Any) -> Any:  # noqa: ANN401 - whatever YAML gave
     return tuple(value)
 
 
-def _to_egress(value: Any) -> Any:  # noqa: ANN401 - whatever YAML gave
-    if not isinstance(value, list):
-        return _to_list(value)
-    rules: list[Any] = []
-    for item in value:
-        if isinstance(item, dict) and set(item) == {"tcp"}:
-            hosts = _to_list(item["tcp"])
-            rules += [f"tcp://{host}" for host in hosts] if isinstance(hosts, list) else [item]
-        else:
-            rules.append(item)
-    return rules
-
-
 def _to_publish(value: Any) -> Any:  # noqa: ANN401 - whatever YAML gave
     value = _to_list(value)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
@@ -91,31 +78,6 @@ Run = Annotated[
 ]
 Condition = Annotated[
     str, BeforeValidator(_to_text), WithJsonSchema({"type": ["string", "boolean", "number", "null"]})
-]
-Egress = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_to_egress),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                _STRING,
-                {
-                    "type": "array",
-                    "items": {
-                        "anyOf": [
-                            _STRING,
-                            {
-                                "type": "object",
-                                "properties": {"tcp": {"anyOf": [_STRING, _STRINGS]}},
-                                "required": ["tcp"],
-                                "additionalProperties": False,
-                            },
-                        ]
-                    },
-                },
-            ]
-        }
-    ),
 ]
 Env = dict[EnvName, Text]
 Publish = Annotated[

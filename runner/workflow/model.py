@@ -12,7 +12,6 @@ from runner.workflow.fields import (
     WORKFLOW_NAME,
     Condition,
     Count,
-    Egress,
     Env,
     Flag,
     Name,
@@ -23,15 +22,18 @@ from runner.workflow.fields import (
     StepId,
 )
 from runner.workflow.parts import (
+    Egress,
     Matrix,
     MatrixField,
     Mount,
     Mounts,
     Part,
+    Reach,
     Resources,
     Scalar,
     SecretRef,
     Secrets,
+    Tcp,
 )
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "Metadata",
     "Mount",
     "Probe",
+    "Reach",
     "Resources",
     "Retry",
     "SecretRef",
@@ -159,15 +162,15 @@ class Command(Part):
     mounts: Mounts | None = None
     secrets: Secrets | None = None
     egress: Egress | None = None
-    tcp: Names | None = None
+    tcp: Tcp | None = None
     resources: Resources = Resources()
     timeout: Seconds | None = None
     grace: Seconds | None = None
 
     @property
-    def hosts(self) -> tuple[str, ...]:
+    def reaches(self) -> tuple[Reach, ...]:
         """Every host that may be reached, ``tcp`` entries as ``tcp://host:port``."""
-        return (self.egress or ()) + tuple(f"tcp://{host}" for host in self.tcp or ())
+        return (self.egress or ()) + (self.tcp or ())
 
 
 class Compensate(Command):
@@ -206,7 +209,7 @@ class Step(Command):
     @property
     def outside(self) -> str:
         """The step's effects: as declared, else ``write`` where it can reach a host, else ``none``."""
-        return self.effects or ("write" if self.hosts else "none")
+        return self.effects or ("write" if self.reaches else "none")
 
 
 class Defaults(Part):

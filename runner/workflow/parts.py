@@ -1,10 +1,15 @@
 """The parts whose written form differs from what they mean: mounts, secrets, matrices, limits."""
 
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from runner.units import SIZE_PATTERN
 from runner.workflow.fields import Bytes, Count, EnvName, Flag, Name, Number, StepId
+
+if TYPE_CHECKING:
+    from runner.workflow.hosts import Rule
 
 Scalar = str | Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)] | Flag
 
@@ -50,6 +55,89 @@ class Mount(Part):
 
 _MOUNT_SCHEMA = {"type": "string", "pattern": r"^[^:]+:/[^:]*(:ro)?$"}
 Mounts = tuple[Annotated[Mount, WithJsonSchema(_MOUNT_SCHEMA)], ...]
+
+
+class Reach(Part):
+    """A host that a step may connect to: ``https://host[:port]``, or ``tcp://host:port``.
+
+    ``insecure`` allows what is not TLS, ``private`` an address that is not public (if the operator agrees);
+    ``max_bytes`` may pass in all, both ways; a wildcard says its ``reason``.
+    """
+
+    host: Name
+    insecure: Flag = False
+    private: Flag = False
+    max_bytes: Bytes | None = None
+    reason: str = ""
+
+    @property
+    def rule(self) -> "Rule":
+        """The rule that this stands for; raises ``ValueError`` in plain words."""
+        from runner.workflow.hosts import parse_rule
+
+        written = self.model_dump(exclude={"max_bytes"})
+        return replace(parse_rule(written), most=self.max_bytes or 0)
+
+
+_TCP = "tcp://"
+_HOST_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "host": {"type": "string"},
+        "insecure": {"type": "boolean"},
+        "private": {"type": "boolean"},
+        "max_bytes": {"type": "string", "pattern": SIZE_PATTERN},
+        "reason": {"type": "string"},
+    },
+    "required": ["host"],
+    "additionalProperties": False,
+}
+_ONE = [{"type": "string"}, _HOST_SCHEMA]
+_TCP_SCHEMA: dict[str, Any] = {"anyOf": [*_ONE, {"type": "array", "items": {"anyOf": _ONE}}]}
+_TCP_ITEM = {
+    "type": "object",
+    "properties": {"tcp": _TCP_SCHEMA},
+    "required": ["tcp"],
+    "additionalProperties": False,
+}
+
+
+def _to_reaches(value: Any) -> Any:  # noqa: ANN401 - whatever YAML gave
+    """Return one form of the three: a host, a mapping, ``{tcp: …}`` with either."""
+    if not isinstance(value, list):
+        value = [value] if isinstance(value, str | dict) else value
+    if not isinstance(value, list):
+        return value
+    found: list[Any] = []
+    for item in value:
+        if isinstance(item, dict) and set(item) == {"tcp"}:
+            found += _to_tcp(item["tcp"]) if isinstance(item["tcp"], str | dict | list) else [item]
+        else:
+            found.append({"host": item} if isinstance(item, str) else item)
+    return found
+
+
+def _to_tcp(value: Any) -> Any:  # noqa: ANN401 - whatever YAML gave
+    found = _to_reaches(value)
+    if not isinstance(found, list):
+        return found
+    return [
+        item | {"host": _TCP + item["host"].removeprefix(_TCP)}
+        if isinstance(item, dict) and isinstance(item.get("host"), str)
+        else item
+        for item in found
+    ]
+
+
+Egress = Annotated[
+    tuple[Reach, ...],
+    Field(max_length=1000),
+    BeforeValidator(_to_reaches),
+    WithJsonSchema({"anyOf": [*_ONE, {"type": "array", "items": {"anyOf": [*_ONE, _TCP_ITEM]}}]}),
+]
+Tcp = Annotated[
+    tuple[Reach, ...], Field(max_length=1000), BeforeValidator(_to_tcp), WithJsonSchema(_TCP_SCHEMA)
+]
 
 
 class SecretRef(Part):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runner.sandbox.base import Exit, Image, Limits, Message, SandboxSpec, SecretValue
+from runner.sandbox.base import Exit, Image, Limits, Message, Outlet, SandboxSpec, SecretValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from runner.sandbox.base import Collection, Driver, Sandbox
+    from runner.sandbox.base import Carrier, Collection, Driver, Sandbox
 
 MIB = 1 << 20
-STATE = "c0ffee00c0ffee00"
+STATE = os.urandom(8).hex()  # what another run of the tests makes on this engine is not ours
 LIMITS = Limits(64 * MIB, 1, 32, 64, 4 * MIB, MIB, 4 * MIB, 4 * MIB, 64 * MIB)
 PATH = {"PATH": "/bin:/usr/bin:/sbin:/usr/sbin", "HOME": "/work", "TMPDIR": "/tmp"}
 _PORTABLE = {
@@ -23,6 +24,7 @@ _PORTABLE = {
     "echo": 'echo "$1"',
     "write": 'printf %s "$2" > "/out/$1"',
     "copy": 'cat "/in/$1" > "/out/$2"',
+    "send": 'printf %s "$2" | nc 127.0.0.1 "$1"',
 }
 
 
@@ -49,6 +51,8 @@ class Order:
     grace: float = 2
     limits: Limits = LIMITS
     env: Mapping[str, str] | None = None
+    outlets: tuple[Outlet, ...] = ()
+    carrier: Carrier | None = None
 
 
 class Bench:
@@ -60,10 +64,11 @@ class Bench:
         self.home = home
         self._number = 0
 
-    def spec(self, limits: Limits = LIMITS) -> SandboxSpec:
+    def spec(self, limits: Limits = LIMITS, outlets: tuple[Outlet, ...] = ()) -> SandboxSpec:
         self._number += 1
         folder = self.home / "runs" / "contract" / str(self._number)
-        return SandboxSpec("contract", f"s{self._number}", 1, self._number, self.image, (), limits, folder)
+        name, lane = f"s{self._number}", self._number
+        return SandboxSpec("contract", name, 1, lane, self.image, (), limits, folder, outlets=outlets)
 
     def argv(self, *words: str) -> tuple[str, ...]:
         if self.driver.name == "fake" or words[0] not in _PORTABLE:
@@ -78,9 +83,9 @@ class Bench:
         self, *words: str, order: Order | None = None, then: Callable[[Sandbox], None] | None = None
     ) -> Result:
         order = order or Order()
-        sandbox = self.driver.create(self.spec(order.limits))
+        sandbox = self.driver.create(self.spec(order.limits, order.outlets))
         try:
-            sandbox.start(self.message(self.argv(*words), order))
+            sandbox.start(self.message(self.argv(*words), order), order.carrier)
             if then:
                 then(sandbox)
             written = {"stdout": b"", "stderr": b""}

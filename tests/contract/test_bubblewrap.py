@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Bench]:
     try:
-        driver = BubblewrapDriver(state=STATE, home=tmp_path)
+        driver = BubblewrapDriver(state=STATE)
         driver.check()
     except EngineUnavailable as error:
         pytest.skip(str(error))
@@ -63,9 +63,9 @@ def test_an_image_that_is_not_unpacked_is_missing(host: Bench) -> None:
         host.driver.create(replace(host.spec(), image=Image("python", "sha256:x")))
 
 
-def test_a_bubblewrap_that_does_not_run_is_said_with_the_cure(tmp_path: Path) -> None:
+def test_a_bubblewrap_that_does_not_run_is_said_with_the_cure() -> None:
     with pytest.raises(EngineUnavailable) as caught:
-        BubblewrapDriver(state=STATE, home=tmp_path, bwrap=Path("/bin/false")).check()
+        BubblewrapDriver(state=STATE, bwrap=Path("/bin/false")).check()
     assert "kernel.apparmor_restrict_unprivileged_userns" in caught.value.cure
 
 

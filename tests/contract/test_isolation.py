@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from contract_bench import LIMITS, MIB, STATE, Order
 
+from runner.sandbox.attempt_folder import unmount
 from runner.sandbox.base import Mount, SecretValue
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ from contract_bench import Bench, Order
 from runner.sandbox.base import Image
 from runner.sandbox.bubblewrap.driver import BubblewrapDriver
 home, rootfs = map(Path, sys.argv[1:3])
-driver = BubblewrapDriver(state="deadman0", home=home)
+driver = BubblewrapDriver(state="deadman0")
 bench = Bench(driver, Image("busybox", "sha256:x", rootfs), home)
 sandbox = driver.create(bench.spec())
 sandbox.start(bench.message(("sleep", sys.argv[3]), Order(seconds=9000)))
@@ -274,9 +275,10 @@ def test_everything_dies_with_the_runner(rootfs: Path, tmp_path: Path) -> None:
     assert _until(lambda: not _running(seconds))
     from runner.sandbox.bubblewrap.driver import BubblewrapDriver
 
-    driver = BubblewrapDriver(state="deadman0", home=tmp_path)
+    driver = BubblewrapDriver(state="deadman0")
     assert len(driver.reap(frozenset({"another"}).__contains__)) >= 1
     driver.close()
+    list(map(unmount, tmp_path.glob("runs/*/*/out")))
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
 
 

@@ -71,7 +71,7 @@ def place(postgres_server: Server, tmp_path: Any) -> Iterator[Bench]:
 def test_a_role_may_what_was_granted_and_tells_whose_it_is(place: Bench) -> None:
     minted = place.source.mint("main", HOLDER, 60)
     name = minted.values["username"].decode()
-    assert name.startswith("runner_20261125_014456_ab12cd_load_m_1_")
+    assert name.startswith("runner_20261125_014456_ab12cd_load_m_1")
     assert len(place.source.mint("main", replace(HOLDER, step="s" * 90), 60).values["username"]) <= 63
     with psycopg.connect(minted.values["url"].decode()) as made:
         made.execute("INSERT INTO work.rows VALUES (1)")
@@ -176,6 +176,17 @@ def test_a_role_whose_maker_died_goes_with_the_next_one(place: Bench) -> None:
     place.source.revoke("main", minted.lease)
     assert place.roles() == [living.values["username"].decode()]
     place.source.revoke("main", living.lease)
+
+
+def test_what_was_made_for_one_attempt_is_found_without_its_lease(place: Bench) -> None:
+    others = [replace(HOLDER, attempt=2), replace(HOLDER, phase="repair"), replace(HOLDER, step="load_m_1__")]
+    minted, *kept = (place.source.mint("main", holder, 60) for holder in (HOLDER, *others))
+    place.source.reclaim("main", HOLDER)
+    assert not bench.logs_in(minted, place.server.port)
+    assert sorted(place.roles()) == sorted(each.values["username"].decode() for each in kept)
+    place.source.reclaim("main", HOLDER)
+    for holder in others:
+        place.source.reclaim("main", holder)
 
 
 def test_an_admin_that_is_no_superuser_is_enough(place: Bench) -> None:

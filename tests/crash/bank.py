@@ -131,10 +131,20 @@ class Killed:
         pairs = itertools.pairwise(money)
         assert ("do", "do") not in list(pairs), f"the money moved twice: {money}"
         assert money[-1] == ("do" if self.fail == "no" else "undo"), money
+        self.check_receipts([line.rpartition(" ")[0] for line in lines])
         told = [line for line in lines if line.startswith("notify ")]
         assert 1 <= len(told) <= report["steps"]["notify"]["attempts"], "told more often than declared"
         final = [line for line in lines if line.startswith("report ")]
         assert 1 <= len(final) <= report["steps"]["report"]["attempts"]
+
+    def check_receipts(self, lines: list[str]) -> None:
+        """Assert that every compensation found under ``/done`` what the attempts before it had left."""
+        left = found = False
+        for line in lines:
+            left, found = left or line == "receipt left", found or line == "receipt found"
+            if line == "load undo":
+                assert found or not left, f"the receipt was lost: {lines}"
+                left = found = False
 
     def check_results(self, run: str) -> None:
         folder = self.runner.project / f"results-{run}"

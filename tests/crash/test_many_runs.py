@@ -142,7 +142,7 @@ def test_a_run_with_ten_thousand_events_goes_on_from_them(tmp_path: Path) -> Non
 
 def work(plan: Plan, journal: Bound, driver: ScriptedDriver, folder: Path) -> Work:
     memory = MemoryStores(folder / "memory").stores()
-    stores = Stores(journal, memory.artifacts, memory.logs, memory.secrets, memory.masker)
+    stores = Stores(journal, memory.artifacts, memory.logs, memory.secrets, memory.masker, memory.network)
     flags = (Cancellation(), Cancellation())
     return Work("r1", plan, driver, Images(), stores, Seen(), SystemClock(), *flags, folder / "attempts")
 

@@ -128,7 +128,7 @@ def test_a_secret_that_is_not_bound_is_refused(runner: Command) -> None:
 
 
 def test_what_is_not_built_is_refused_and_not_ignored(runner: Command) -> None:
-    text = "name: later\nsteps:\n  call: {run: 'true', egress: ['https://api.example.com']}\n"
+    text = "name: later\nsteps:\n  call: {run: 'true', probe: {run: 'true'}}\n"
     done = runner.run(text, "bubblewrap")
     assert done.code == 2
     assert "not yet" in done.err

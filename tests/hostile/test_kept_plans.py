@@ -156,7 +156,7 @@ def test_a_snapshot_that_was_spoiled_is_taken_again(place: Place) -> None:
 
 
 def test_what_may_not_run_is_never_kept(place: Place) -> None:
-    place.file.write_text(WORKFLOW + '    egress: ["https://api.example.com"]\n')
+    place.file.write_text(WORKFLOW + '    probe: {run: "true"}\n')
     for _ in range(2):
         with pytest.raises(NotBuilt):
             place.plan()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from runner.engine.commands import Command, Enter, Finish, Park, Pause, Settle, SettleUndo, Start, events_of
 from runner.engine.decide import decide, next_time
+from runner.engine.lost import lost_attempts
 from runner.engine.run import Run, fold
 from runner.engine.steps import SETTLED
 from runner.events import (
@@ -127,14 +128,19 @@ class World:
             self.now += 0.3
 
     def crash(self) -> None:
-        """Kill the runner; the next one finds the attempts that were under way."""
+        """Kill the runner; the next one, or whoever came by before it, finds the attempts under way."""
         self.now += self.choices.draw(st.sampled_from([1.0, 1000.0]))
+        tried, used = {name: state.tried for name, state in self.run.steps.items()}, self.run.last_at
+        if self.pick(2):
+            for ended in lost_attempts(self.run):
+                self.add(ended)
+            self.now += self.choices.draw(st.sampled_from([1.0, 1000.0]))
+            assert self.run.last_at == used, "the run's time went on without a runner"
+        found = set(self.run.active)
         self.add(RunStarted(resumed=True))
-        for name in sorted(self.run.active):
-            self.add(AttemptEnded(name, self.run.steps[name].attempts, reason="infra", lost=True))
-        for name in sorted(self.run.undo.active):
-            number = self.run.steps[name].undo.attempts
-            self.add(AttemptEnded(name, number, PHASE_COMPENSATE, reason="infra", lost=True))
+        for ended in lost_attempts(self.run):
+            self.add(ended)
+        assert all(self.run.steps[name].tried == tried[name] for name in found), "an exit was forgotten"
 
     def resolve(self) -> None:
         """Let a person decide about the held steps, or cancel; then another runner goes on."""
@@ -236,6 +242,8 @@ class World:
             late = self.plan.steps[name].final and not self.rollbacks
             covered = name in failed or late or not (run.status == "rolled-back" or self.rollbacks)
             assert covered, f"{name} is left undone"
+        if run.rollback_asked:
+            assert all(name in failed or self.plan.steps[name].final for name in run.left_to_undo())
         if run.status in {"succeeded", "rehearsed", "failed"}:
             assert all(self.attempted_again(name) for name in self.undone), "undone without need"
         normal = {name for name, step in self.plan.steps.items() if not step.final}

@@ -8,14 +8,60 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.engine.ports import Stores
-from runner.errors import FenceLost, PolicyDenied, StoreError
+from runner.errors import FenceLost, PolicyDenied, SourceUnavailable, StoreError
 from runner.events import AttemptStarted, Event, Record
 from runner.vault.mask import Masker
 from runner.vault.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import socket
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from runner.engine.ports import SecretPort
+    from runner.planning.plan import PlannedStep
+    from runner.sandbox.egress.rules import Connection
+
+
+@dataclass
+class MemoryWay:
+    """A way out that knows what its step will ask for."""
+
+    network: MemoryNetwork
+    report: Callable[[Connection], None]
+    env: Mapping[str, str] = field(default_factory=lambda: {"HTTPS_PROXY": "http://127.0.0.1:3128"})
+    files: Mapping[str, bytes] = field(default_factory=lambda: {"ca.crt": b"trusted"})
+    is_open: bool = True
+
+    def carry(self, outlet: int, connection: socket.socket) -> None:
+        raise AssertionError(f"a scripted sandbox makes no connection {outlet} {connection}")
+
+    def close(self) -> None:
+        if self.is_open:
+            self.is_open = False
+            for each in self.network.asked:
+                self.report(each)
+
+
+@dataclass
+class MemoryNetwork:
+    """A network without hosts: every step asks for ``asked`` at its end."""
+
+    asked: list[Connection] = field(default_factory=list)
+    ways: list[MemoryWay] = field(default_factory=list)
+    headers: list[dict[str, bytes]] = field(default_factory=list)
+    closed: bool = False
+
+    def open(
+        self, step: PlannedStep, secrets: Mapping[str, SecretPort], report: Callable[[Connection], None]
+    ) -> MemoryWay:
+        added = {use.secret: secrets[use.secret].reveal() for use in step.secrets if use.as_header}
+        self.headers.append(added)
+        self.ways.append(MemoryWay(self, report))
+        return self.ways[-1]
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @dataclass
@@ -28,7 +74,10 @@ class MemoryStores:
     values: dict[str, bytes] = field(default_factory=dict)
     fail_after: int = 10**9
     successor: bool = False
+    network: MemoryNetwork = field(default_factory=MemoryNetwork)
     noted: list[Record] = field(default_factory=list)
+    away: int = 0
+    closed: list[int] = field(default_factory=list)
 
     def append(self, events: Sequence[Event]) -> Sequence[Record]:
         heard = self.news()
@@ -40,6 +89,8 @@ class MemoryStores:
         return [*heard, *new]
 
     def record(self, events: Sequence[Event]) -> None:
+        if len(self.records) + len(self.noted) >= self.fail_after:
+            raise StoreError("the disk is full")
         for event in events:
             self.note(event)
 
@@ -66,7 +117,7 @@ class MemoryStores:
         return self.folder / sha256
 
     def stores(self) -> Stores:
-        return Stores(self, self, MemoryLogs(self.logs), MemorySecrets(self.values), Masker)
+        return Stores(self, self, MemoryLogs(self.logs), MemorySecrets(self), Masker, self.network)
 
 
 @dataclass
@@ -97,12 +148,18 @@ class MemoryLog:
 
 @dataclass
 class MemorySecrets:
-    """Secrets in a dict; others are not bound."""
+    """Secrets in a dict; others are not bound; the source is ``away`` for so many times."""
 
-    values: dict[str, bytes]
+    stores: MemoryStores
 
     def open(self, name: str, attempt: AttemptStarted, ttl: float) -> Secret:
         del attempt, ttl
-        if name not in self.values:
+        if self.stores.away:
+            self.stores.away -= 1
+            raise SourceUnavailable("the source does not answer")
+        if name not in self.stores.values:
             raise PolicyDenied(f"{name} is not bound for this workflow")
-        return Secret(name, self.values[name])
+        return Secret(name, self.stores.values[name])
+
+    def close(self, attempt: AttemptStarted) -> None:
+        self.stores.closed.append(attempt.attempt)

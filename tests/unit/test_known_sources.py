@@ -12,7 +12,6 @@ import pytest
 
 from runner.errors import PolicyDenied, RunnerError, SourceUnavailable, UsageError
 from runner.settings import Settings, choices
-from runner.vault.bindings import Bindings
 from runner.vault.lease import Holder
 from runner.vault.sources.command import CommandSource
 from runner.vault.sources.declared import declared
@@ -131,22 +130,6 @@ def test_a_login_from_the_store_names_its_mode(tmp_path: Path) -> None:
         "admin", b"url", "production"
     )
     assert known._resolve("store:production/admin") == "url"
-
-
-def test_several_values_at_once_are_no_secret(tmp_path: Path) -> None:
-    class Pair:
-        def mint(self, reference: str, holder: Holder, ttl: float) -> object:
-            from runner.vault.lease import Minted
-
-            del reference, holder, ttl
-            return Minted({"a": b"1", "b": b"2"})
-
-    store = SecretStore(tmp_path / "home", tmp_path / "config")
-    bindings = Bindings(tmp_path / "config", store, {"openbao": Pair()})  # type: ignore[dict-item]
-    bindings.bind("pair", "openbao:creds/x")
-    with pytest.raises(PolicyDenied, match="several values") as caught:
-        bindings.resolve("pair", HOLDER, 60)
-    assert "a, b" in caught.value.cure
 
 
 def test_a_command_is_split_like_a_shells_and_given_no_shell() -> None:

@@ -64,6 +64,30 @@ def test_the_exits_of_a_step_count_beside_the_attempts_whose_runner_died() -> No
     assert decide(plan, run, NOW)[0] == Settle("a", "failed", "exit")
 
 
+def test_the_exits_of_a_step_count_though_somebody_found_its_lost_attempt_before_the_next_runner() -> None:
+    one = step("a", retry=Retry(max_attempts=2, on=(75,)))
+    plan, run = left_by_a_dead_runner(one, 0)
+    run.apply_event(RunStarted(), NOW)
+    run.apply_event(AttemptStarted("a", 1), NOW)
+    run.apply_event(AttemptEnded("a", 1, exit_code=75, reason="exit"), NOW)
+    run.apply_event(AttemptStarted("a", 2), NOW)
+    run.apply_event(AttemptEnded("a", 2, reason="infra", lost=True), NOW)
+    run.apply_event(RunStarted(resumed=True), NOW)
+    assert decide(plan, run, NOW)[0] == Pause("a", 3, NOW)
+    run.apply_event(AttemptStarted("a", 3), NOW)
+    run.apply_event(AttemptEnded("a", 3, exit_code=75, reason="exit"), NOW)
+    assert decide(plan, run, NOW)[0] == Settle("a", "failed", "exit")
+
+
+def test_the_time_until_a_lost_attempt_is_found_is_not_the_runs() -> None:
+    plan, run = left_by_a_dead_runner(step("a"), 0)
+    run.apply_event(RunStarted(), NOW)
+    run.apply_event(AttemptStarted("a", 1), NOW + 2)
+    run.apply_event(AttemptEnded("a", 1, reason="infra", lost=True), NOW + 9000)
+    run.apply_event(RunStarted(resumed=True), NOW + 9999)
+    assert (run.used, plan.timeout) == (2, None)
+
+
 def test_a_resume_takes_the_write_of_a_dead_runner_for_begun_and_asks_a_person(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "run", MemoryStores(tmp_path))
     bench.stores.append([RunCreated("w", "staging", "scripted", "d", "p"), RunStarted()])

@@ -249,15 +249,11 @@ def test_a_thousand_steps_are_planned_in_linear_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("step", "word"),
     [
-        ({"egress": ["https://a.example"]}, "steps.a.egress"),
-        ({"tcp": ["db:1"]}, "steps.a.tcp"),
-        ({"compensate": {"run": "y", "egress": ["https://a.example"]}}, "steps.a.compensate.egress"),
         ({"probe": {"run": "y"}}, "steps.a.probe"),
         ({"approval": {"approvers": ["x"]}}, "steps.a.approval"),
         ({"expect": [{"exit": 0}]}, "steps.a.expect"),
         ({"publish": ["f"]}, "steps.a.publish"),
         ({"requirements": "lock.txt"}, "steps.a.requirements"),
-        ({"secrets": {"T": {"secret": "t", "as": "header"}}}, "steps.a.secrets.T"),
     ],
 )
 def test_a_run_refuses_by_name_what_is_not_built(tmp_path: Path, step: dict[str, Any], word: str) -> None:

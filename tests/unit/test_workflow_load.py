@@ -90,7 +90,8 @@ def test_every_key_of_the_contract_is_read(tmp_path: Path) -> None:
     assert found.model.defaults.mounts[0].target == "/app"
     assert load_step.needs == ("clean",)
     assert load_step.run == ("python", "/app/load.py")
-    assert load_step.egress == ("https://api.example.com", "tcp://db.example:5432")
+    hosts = [reach.host for reach in load_step.egress or ()]
+    assert hosts == ["https://api.example.com", "tcp://db.example:5432"]
     assert load_step.secrets is not None
     assert load_step.secrets["OTHER"].form == "env"
     assert load_step.grace == 0.5
@@ -151,7 +152,11 @@ STEP_PROBLEMS = {
     "effects: none, egress: [a.example]": "has effects",
     "egress: ['https://user@a.example']": "is no host",
     "egress: ['https://a.example/path']": "is no host",
-    "tcp: ['a.example']": "is no host",
+    "tcp: ['a.example']": "no port",
+    "egress: ['http://a.example']": "insecure: true",
+    "egress: ['https://*.example.com']": "needs a reason",
+    "egress: [{host: 'https://*.github.io', reason: pages}]": "strangers",
+    "egress: [{host: a.example, privat: true}]": "unknown key",
     "egress: ['a.example:99999']": "no port",
     "env: {A: '${{ secrets.x }}'}": "no context secrets",
     "env: {A: '${{ always() }}'}": "for if only",

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.errors import EngineUnavailable, ImageMissing, SandboxError
-from runner.sandbox.attempt_folder import AttemptFolder, unmount
+from runner.errors import EngineUnavailable, ImageMissing, OutletImpossible, SandboxError
+from runner.sandbox.attempt_folder import AttemptFolder
 from runner.sandbox.base import Capabilities, Gap
 from runner.sandbox.bubblewrap.cgroup import (
     CONTROLLERS,
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 HOST = "host:"
 _FIRST_UID = 0x7000_0000
 _PER_PROCESS = 64
+_PRIVILEGED = 1024
+_CURE_PORT = "run as root, use --engine docker, or a port above 1023"
 _LIMIT_OF = {"memory": "memory", "pids": "pids", "cpu": "cpus"}
 _NO_GROUP = {
     "memory": "no control group with the memory controller may be made here: it holds each process alone",
@@ -53,13 +55,12 @@ _CURE_USERNS = (
 
 
 class BubblewrapDriver:
-    """Makes sandboxes with bubblewrap; ``state`` is the state folder's random id and ``home`` the folder."""
+    """Makes sandboxes with bubblewrap; ``state`` is the state folder's random id."""
 
     name = "bubblewrap"
 
-    def __init__(self, *, state: str, home: Path, bwrap: Path | None = None) -> None:
+    def __init__(self, *, state: str, bwrap: Path | None = None) -> None:
         self._parent = f"runner-{re.sub(r'[^A-Za-z0-9]', '', state)[:8]}"
-        self._home = home
         self._bwrap = bwrap or find_bwrap()
         self._hierarchy = find_hierarchy()
         self._root = os.geteuid() == 0
@@ -81,6 +82,9 @@ class BubblewrapDriver:
 
     def create(self, spec: SandboxSpec) -> BubblewrapSandbox:
         """Start a sandbox whose PID 1 waits; raises ``SandboxError`` and leaves nothing behind."""
+        low = [outlet.port for outlet in spec.outlets if outlet.port < _PRIVILEGED]
+        if low and not self._root:
+            raise OutletImpossible(f"bubblewrap cannot offer port {low[0]} without root", cure=_CURE_PORT)
         uid = self._uids.take() if self._root else None
         folder = AttemptFolder(spec.directory, spec.limits, uid or os.geteuid(), uid or os.getegid())
         group = Group(self._hierarchy, self._parent, f"{_plain(spec.run)}-{uuid.uuid4().hex[:12]}")
@@ -104,13 +108,8 @@ class BubblewrapDriver:
         return BubblewrapSandbox(spec, parts)
 
     def reap(self, is_live: Callable[[str], bool]) -> tuple[str, ...]:
-        """Remove control groups and in-memory folders of runs that nobody drives; return their names."""
-        removed = reap_groups(self._hierarchy, self._parent, is_live)
-        for place in _our_mounts(self._home):
-            below = place.relative_to(self._home.resolve()).parts
-            if not any(map(is_live, below)) and unmount(place):
-                removed.add(str(place))
-        return tuple(sorted(removed))
+        """Remove control groups of runs that nobody drives, with all in them; return their names."""
+        return tuple(sorted(reap_groups(self._hierarchy, self._parent, is_live)))
 
     def close(self) -> None:
         """Remove our own level of control groups when it is empty."""
@@ -119,6 +118,7 @@ class BubblewrapDriver:
     def _launch(self, spec: SandboxSpec, folder: AttemptFolder, uid: int | None) -> Launch:
         host = spec.image.digest == HOST
         rootfs = None if host else spec.image.rootfs
+        extra = folder.lead_out(spec, shared=True)
         targets = [mount.target for mount in spec.mounts]
         if rootfs is not None and not rootfs.is_dir():
             raise ImageMissing(f"the root file system of {spec.image.name} is not unpacked")
@@ -131,8 +131,8 @@ class BubblewrapDriver:
             bwrap=self._bwrap,
             libraries=libraries if libraries.is_dir() else None,
             rootfs=rootfs,
-            root=host_pieces() if rootfs is None else image_pieces(rootfs, targets),
-            mounts=tuple((mount.source, mount.target) for mount in spec.mounts),
+            root=host_pieces() if rootfs is None else image_pieces(rootfs, [*targets, *_in_root(extra)]),
+            mounts=(*((mount.source, mount.target) for mount in spec.mounts), *extra),
             inputs=folder.inputs,
             out=folder.out,
             init=self._init,
@@ -140,6 +140,7 @@ class BubblewrapDriver:
             limits=spec.limits,
             uid=uid,
             without=frozenset(CONTROLLERS) - set(self._hierarchy.bases),
+            low_ports=any(outlet.port < _PRIVILEGED for outlet in spec.outlets),
         )
 
     def _ask(self, *arguments: str) -> str:
@@ -194,16 +195,10 @@ def _counts_per_namespace() -> bool:
     return tuple(map(int, numbers)) >= (5, 14)
 
 
+def _in_root(extra: tuple[tuple[Path, str], ...]) -> list[str]:
+    """Return the targets that do not lie in a folder of ours."""
+    return [target for _, target in extra if not target.startswith("/.runner/")]
+
+
 def _plain(run: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", run)[:100]
-
-
-def _our_mounts(home: Path) -> list[Path]:
-    """Return the folders below ``home`` on which one of our tmpfs stands."""
-    found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        before, _, after = line.partition(" - ")
-        place = Path(before.split()[4].encode().decode("unicode_escape"))
-        if after.startswith("tmpfs runner ") and place.is_relative_to(home.resolve()):
-            found.append(place)
-    return found

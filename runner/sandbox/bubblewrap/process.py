@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from runner.errors import SandboxError
 from runner.sandbox.bubblewrap.arguments import GROUP, PASSWD, Descriptors, Layout, bwrap_arguments
 from runner.sandbox.bubblewrap.mounts import stage
-from runner.sandbox.bubblewrap.restrain import become, set_process_limits
+from runner.sandbox.bubblewrap.restrain import allow_low_ports, become, set_process_limits
 from runner.sandbox.bubblewrap.rootfs import Piece
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Launch:
     """All that one sandbox needs: paths on the host, and the host ``uid`` to run as (None: as we are).
 
     ``libraries`` is a folder that bubblewrap's own libraries come from, or None. ``without`` names
-    the controllers that no control group of ours has.
+    the controllers that no control group of ours has. ``low_ports``: any port may be listened on inside.
     """
 
     bwrap: Path
@@ -45,6 +45,7 @@ class Launch:
     limits: Limits
     uid: int | None
     without: frozenset[str]
+    low_ports: bool = False
 
 
 class Process:
@@ -137,6 +138,8 @@ class Process:
         if self.pid == 0:
             raise ChildProcessError("it ended at once")
         self._handle = os.pidfd_open(self.pid)
+        if self._launch.low_ports:
+            allow_low_ports(self.pid)
         if self._launch.uid is not None:
             become(self._launch.uid)
         set_process_limits(self.pid, self._launch.limits, self._launch.without)

@@ -65,13 +65,13 @@ class BubblewrapSandbox:
 
     def start(self, message: Message, carrier: Carrier | None = None) -> None:
         """Wait until PID 1 is ready, lay out the inputs, and send the message."""
-        del carrier
         self._await_hello()
         self._parts.folder.place_inputs(message.inputs)
-        data = encode_message(message)
+        way = self._parts.folder.way
+        if way:
+            way.begin(carrier, self._send)
         try:
-            with self._sending:
-                self._parts.process.send(data)
+            self._send(way.encode(message) if way else encode_message(message))
         except OSError as error:
             raise SandboxError(f"the waiting sandbox was lost: {error}") from error
         self._started = True
@@ -87,6 +87,8 @@ class BubblewrapSandbox:
                     yield Chunk(stream, payload)
                 elif kind == END:
                     self._final = decode_end(payload)
+                elif self._parts.folder.way:
+                    self._parts.folder.way.take(kind, payload)
 
     def wait(self) -> Exit:
         """Return the verdict once bubblewrap has confirmed the end; drains whatever nobody read."""
@@ -95,6 +97,8 @@ class BubblewrapSandbox:
                 pass
             code = self._parts.process.join()
             self._dead.set()
+            if self._parts.folder.way:
+                self._parts.folder.way.end()
             evidence = Evidence(
                 code=code,
                 out_of_memory=self._parts.group.out_of_memory,
@@ -160,9 +164,13 @@ class BubblewrapSandbox:
             return None
         return [(kind, bytes(payload)) for kind, payload in self._reader.feed(data)]
 
+    def _send(self, data: bytes) -> None:
+        with self._sending:
+            self._parts.process.send(data)
+
     def _end(self, grace: float) -> None:
-        with contextlib.suppress(OSError), self._sending:
-            self._parts.process.send(encode_kill(signal.SIGTERM))
+        with contextlib.suppress(OSError):
+            self._send(encode_kill(signal.SIGTERM))
         if not self._dead.wait(grace):
             self._parts.process.kill()
 

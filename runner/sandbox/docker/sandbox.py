@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from runner.sandbox.attempt_folder import AttemptFolder
     from runner.sandbox.base import Carrier, Message, SandboxSpec
     from runner.sandbox.docker.api import EngineApi
-    from runner.sandbox.docker.container import Removals, Running
+    from runner.sandbox.docker.container import Running
+    from runner.sandbox.docker.removals import Removals
 
 _READY = 30.0
 _POLL = 1.0
@@ -69,13 +70,15 @@ class DockerSandbox:
 
     def start(self, message: Message, carrier: Carrier | None = None) -> None:
         """Wait until PID 1 is ready, lay out the inputs, and send the message."""
-        del carrier
         self._await_hello()
         self._folder.place_inputs(message.inputs)
         seconds = message.seconds + message.grace + _BACKSTOP
         self._deadline = Deadline.after(seconds, SystemClock())
+        way = self._folder.way
+        if way:
+            way.begin(carrier, self._running.wire.send)
         try:
-            self._running.wire.send(encode_message(message))
+            self._running.wire.send(way.encode(message) if way else encode_message(message))
         except OSError as error:
             raise SandboxError(f"the waiting sandbox was lost: {error}") from error
         if not self._folder.in_memory:
@@ -90,6 +93,8 @@ class DockerSandbox:
                     yield Chunk(stream, payload)
                 elif kind == END:
                     self._final = decode_end(payload)
+                elif self._folder.way:
+                    self._folder.way.take(kind, payload)
 
     def wait(self) -> Exit:
         """Return the engine's verdict; drains whatever nobody read."""
@@ -100,6 +105,8 @@ class DockerSandbox:
             self._dead.set()
             self._running.wire.close()
             self._running.exit.close()
+            if self._folder.way:
+                self._folder.way.end()
             self._exit = judge(
                 Evidence(
                     code=code,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from runner.sandbox.init.binary import FOLDER
 
-SOURCE = Path(__file__).resolve().with_name("sandbox_init.c")
+SOURCES = tuple(sorted(Path(__file__).resolve().parent.glob("*.c")))
 MACHINES = ("x86_64", "aarch64")
 _FLAGS = ("-static", "-Os", "-s", "-std=c99", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror")
 
@@ -47,9 +47,9 @@ def _compile(machine: str, folder: Path) -> Path:
         *_FLAGS,
         "-o",
         str(binary),
-        SOURCE.name,
+        *(source.name for source in SOURCES),
     ]
-    subprocess.run(command, check=True, cwd=SOURCE.parent)
+    subprocess.run(command, check=True, cwd=SOURCES[0].parent)
     binary.chmod(0o755)
     return binary
 

@@ -5,6 +5,7 @@
  *     'A' one element of argv         'E' "KEY=VALUE"
  *     'S' u8 flags (1: also in the environment), name, NUL, value
  *     'T' u64 deadline, u64 grace: milliseconds, counted from receipt
+ *     'L' u8 flags (1: the runner's socket may be used), u32 address, u16 port: listen there; see outlets.c
  *     'R' run now
  *   runner -> init, at any time
  *     'K' u8 signal for the step; TERM starts the grace, KILL ends everything
@@ -12,12 +13,16 @@
  *   init -> runner
  *     'H' u32 version: waiting        'B' the step began
  *     'O', 'E' bytes of its output    'Z' u8 kind, i32 code: the last frame; see enum kind
+ *     'o' u32 stream, u8 outlet, u32 window: the step made a connection
+ *   both, of one stream (u32 at the front)
+ *     'd' bytes                       'c' u32 more bytes are welcome
+ *     'f' no more bytes               'r' it broke: the other side forgets it
  */
+#include "init.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -29,126 +34,37 @@
 #include <unistd.h>
 
 enum {
-    VERSION = 1, HEADER = 5,
+    VERSION = 2,
     MAX_PAYLOAD = 1 << 20,
     MAX_STRINGS = 4096,    /* of argv and of the environment, each */
     MAX_MESSAGE = 8 << 20, /* bytes of all of them */
-    CHUNK = 64 << 10,      /* bytes taken from the step at once */
     BURST = 16,            /* chunks moved before the clock is looked at again */
     PIPE_SIZE = 256 << 10,
-    PATIENCE = 60000,      /* ms without progress that we wait for the runner to read */
-    HASTE = 1000           /* the same once it stopped the step */
+    OURS = 6,              /* descriptors to wait for beside the outlets' */
+    PROVING = 10000        /* ms for the proxy to answer before the step */
 };
-enum kind { EXITED, SIGNALLED, TIMED_OUT, NOT_EXECUTED, BAD_MESSAGE, STOPPED };
 static const int64_t NEVER = INT64_MAX;
 
 static struct {
     char *argv[MAX_STRINGS + 1], *envp[MAX_STRINGS + 1];
     size_t argc, envc, bytes;
+    int complete; /* all of it is here */
 } message;
 
 static struct {
     pid_t pid;                /* 0 while parked */
     int output[2];            /* read ends of its stdout and stderr; -1 from their end of file on */
+    int readable[2];          /* as far as we know */
     int status, over, killed; /* status as a shell would say it */
+    int untold;               /* that it began */
     enum kind kind;
     int64_t deadline, grace, kill_at; /* ms; two points on the boot clock and a duration between */
-} step = {.output = {-1, -1}, .deadline = INT64_MAX, .kill_at = INT64_MAX};
+    int64_t begin_by;                 /* the proxy answers before, or the step never begins */
+} step = {.output = {-1, -1}, .deadline = INT64_MAX, .kill_at = INT64_MAX, .begin_by = INT64_MAX};
 
-/* At most one frame each way is under way. */
-static unsigned char in_buffer[HEADER + MAX_PAYLOAD], out_buffer[HEADER + CHUNK];
-static size_t in_length, out_length, out_sent;
+static unsigned char in_buffer[HEADER + MAX_PAYLOAD]; /* at most one frame that is not whole */
+static size_t in_length;
 static int signals;
-
-/* --- small things -------------------------------------------------------------------------------- */
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_BOOTTIME, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static uint64_t get_number(const unsigned char *bytes, size_t count)
-{
-    uint64_t value = 0;
-    while (count--)
-        value = value << 8 | *bytes++;
-    return value;
-}
-
-static void put_u32(unsigned char *to, uint32_t value)
-{
-    for (int i = 0; i < 4; i++)
-        to[i] = (unsigned char)(value >> (24 - 8 * i));
-}
-
-/* Everything in our PID namespace dies; only as PID 1 does that spare the host (see main). */
-static void die_with_everything(int status)
-{
-    kill(-1, SIGKILL);
-    _exit(status);
-}
-
-static void runner_is_gone(void) { die_with_everything(128 + SIGKILL); }
-static void unblock(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
-
-/* --- frames to the runner ------------------------------------------------------------------------ */
-/* Declare the `length` bytes at out_buffer + HEADER a frame; what was there must have been sent. */
-static void frame(char type, size_t length)
-{
-    out_buffer[0] = (unsigned char)type;
-    put_u32(out_buffer + 1, (uint32_t)length);
-    out_length = HEADER + length;
-    out_sent = 0;
-}
-
-/* Write what the runner takes now; returns how many bytes that were. */
-static size_t flush_some(void)
-{
-    size_t before = out_sent;
-    while (out_sent < out_length) {
-        ssize_t n = write(STDOUT_FILENO, out_buffer + out_sent, out_length - out_sent);
-        if (n > 0)
-            out_sent += (size_t)n;
-        else if (n < 0 && errno == EAGAIN)
-            return out_sent - before;
-        else if (n == 0 || errno != EINTR)
-            runner_is_gone();
-    }
-    out_length = 0;
-    return out_sent - before;
-}
-
-/* Send the frame, or give up after `patience` ms without progress; returns 1 when it is sent. */
-static int flush_all(int patience)
-{
-    struct pollfd runner = {STDOUT_FILENO, POLLOUT, 0};
-    for (;;) {
-        size_t written = flush_some();
-        if (!out_length)
-            return 1;
-        if (!written && poll(&runner, 1, patience) == 0)
-            return 0;
-    }
-}
-
-static void finish(enum kind kind, int code, int status)
-{
-    int patience = kind > SIGNALLED ? HASTE : PATIENCE;
-    if (flush_all(patience)) {
-        out_buffer[HEADER] = (unsigned char)kind;
-        put_u32(out_buffer + HEADER + 1, (uint32_t)code);
-        frame('Z', 5);
-        flush_all(patience);
-    }
-    die_with_everything(status);
-}
-
-static void refuse(const char *why, int code)
-{
-    write(STDERR_FILENO, why, strlen(why));
-    finish(BAD_MESSAGE, code, 125);
-}
 
 /* --- the step ------------------------------------------------------------------------------------ */
 static void become_step(int out, int err, int report)
@@ -187,7 +103,8 @@ static void begin(void)
     close(report[0]);
     unblock(step.output[0] = out[0]);
     unblock(step.output[1] = err[0]);
-    frame('B', 0);
+    step.begin_by = NEVER;
+    step.untold = 1;
 }
 
 /* Pass a signal on; TERM starts the grace, KILL needs none. `kind` says why, unless it is known already. */
@@ -246,9 +163,23 @@ static void take_secret(unsigned char *body, size_t length)
         append(message.envp, &message.envc, body + 1, length - 1);
 }
 
+/* Before the step begins: nothing leads out, but for the outlets, and the proxy refuses what it should. */
+static void prepare(void)
+{
+    int port = proxy_port();
+    prove_closed();
+    open_outlets();
+    if (!port) {
+        begin();
+        return;
+    }
+    step.begin_by = now_ms() + PROVING;
+    ask_proxy(port);
+}
+
 static void take_frame(char type, unsigned char *body, size_t length)
 {
-    int parked = !step.pid;
+    int parked = !message.complete;
     if (type == 'K' && length == 1 && body[0] && body[0] <= 64) {
         stop(body[0], STOPPED);
     } else if (parked && type == 'A') {
@@ -260,9 +191,12 @@ static void take_frame(char type, unsigned char *body, size_t length)
     } else if (parked && type == 'T' && length == 16 && !body[0] && !body[8]) { /* below 2^56: no overflow */
         step.deadline = now_ms() + (int64_t)get_number(body, 8);
         step.grace = (int64_t)get_number(body + 8, 8);
+    } else if (parked && type == 'L') {
+        add_outlet(body, length);
     } else if (parked && type == 'R' && !length && message.argc) {
-        begin();
-    } else {
+        message.complete = 1;
+        prepare();
+    } else if (parked || !take_stream_frame(type, body, length)) {
         refuse("sandbox-init: a frame that has no meaning here\n", EBADMSG);
     }
 }
@@ -283,7 +217,8 @@ static void receive(void)
         if (in_length - used < size)
             break;
         take_frame((char)start[0], start + HEADER, size - HEADER);
-        memset(start, 0, size); /* it may have been a secret */
+        if (!step.pid)
+            memset(start, 0, size); /* it may have been a secret */
     }
     in_length -= used;
     memmove(in_buffer, in_buffer + used, in_length);
@@ -308,11 +243,17 @@ static void reap(void)
 static int move_output(void)
 {
     int moved = flush_some() > 0, stream = 0, quiet = 0;
+    if (step.untold && !out_length) {
+        step.untold = 0;
+        frame('B', 0);
+        flush_some();
+    }
     for (int burst = 0; burst < BURST && quiet < 2 && !out_length; burst++, stream ^= 1) {
         int *fd = &step.output[stream];
-        ssize_t n = *fd < 0 ? -1 : read(*fd, out_buffer + HEADER, CHUNK);
+        ssize_t n = *fd < 0 || !step.readable[stream] ? -1 : read(*fd, out_buffer + HEADER, CHUNK);
         if (n == 0)
             *fd = -1;
+        step.readable[stream] = n == CHUNK;
         quiet = n > 0 ? 0 : quiet + 1;
         moved |= n >= 0; /* an end of file is progress too: nothing else may come to wake us */
         if (n > 0) {
@@ -327,18 +268,26 @@ static int move_output(void)
 static void wait_for_anything(int64_t until)
 {
     int64_t left = until == NEVER ? 60000 : until - now_ms();
-    struct pollfd fds[] = {
+    struct pollfd fds[OURS + MAX_OUTLETS + MAX_STREAMS] = {
         {STDIN_FILENO, POLLIN, 0},
         {signals, POLLIN, 0},
         {out_length ? STDOUT_FILENO : -1, POLLOUT, 0},
         {out_length ? -1 : step.output[0], POLLIN, 0},
         {out_length ? -1 : step.output[1], POLLIN, 0},
+        await_proxy(),
     };
-    poll(fds, 5, left < 0 ? 0 : left > 60000 ? 60000 : (int)left);
+    size_t count = OURS + watch_outlets(fds + OURS);
+    poll(fds, count, left < 0 ? 0 : left > 60000 ? 60000 : (int)left);
+    if (count > OURS)
+        heed_outlets(fds + OURS);
+    for (int stream = 0; stream < 2; stream++)
+        step.readable[stream] |= fds[3 + stream].revents != 0;
     if (fds[0].revents)
         receive();
+    if (fds[5].revents && hear_proxy(fds[5].revents))
+        begin();
     struct signalfd_siginfo info;
-    while (read(signals, &info, sizeof info) == (ssize_t)sizeof info) {
+    while (fds[1].revents && read(signals, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGCHLD)
             reap();
         else
@@ -346,10 +295,14 @@ static void wait_for_anything(int64_t until)
     }
 }
 
+static int64_t earliest(int64_t one, int64_t other) { return one < other ? one : other; }
+
 static void supervise(void)
 {
     while (!step.over) {
-        wait_for_anything(step.deadline < step.kill_at ? step.deadline : step.kill_at);
+        wait_for_anything(earliest(earliest(step.deadline, step.kill_at), step.begin_by));
+        if (now_ms() >= step.begin_by)
+            finish(NOT_PROVED, UNANSWERED, 125);
         if (now_ms() >= step.deadline) {
             step.deadline = NEVER;
             stop(SIGTERM, TIMED_OUT);
@@ -357,17 +310,23 @@ static void supervise(void)
         if (now_ms() >= step.kill_at)
             stop(SIGKILL, STOPPED);
         move_output();
+        move_streams();
     }
 }
 
-/* What still lies in the pipes belongs to the log, unless the runner no longer reads. */
+/* What still lies in the pipes belongs to the log, unless the runner no longer reads; what the step said on
+ * its connections goes out, unless nobody takes it. */
 static void drain(void)
 {
-    int patience = step.kind > SIGNALLED ? HASTE : PATIENCE;
-    int64_t until = now_ms() + patience;
-    while ((out_length || step.output[0] >= 0 || step.output[1] >= 0) && now_ms() < until) {
-        if (move_output())
-            until = now_ms() + patience;
+    int64_t since = now_ms();
+    wait_for_anything(since); /* its last connection may not have been accepted yet */
+    for (;;) {
+        int logs = out_length || step.output[0] >= 0 || step.output[1] >= 0;
+        int64_t until = since + (logs && step.kind <= SIGNALLED ? PATIENCE : HASTE);
+        if ((!logs && !streams_unsaid()) || now_ms() >= until)
+            return;
+        if (move_output() + move_streams() > 0)
+            since = now_ms();
         else
             wait_for_anything(until);
     }

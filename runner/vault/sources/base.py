@@ -35,3 +35,16 @@ class LeasingSource(Source, Protocol):
         the lease stays open, and it is tried again later.
         """
         ...
+
+
+@runtime_checkable
+class ReclaimingSource(LeasingSource, Protocol):
+    """A source that finds what it made by who it was made for."""
+
+    def reclaim(self, reference: str, holder: Holder) -> None:
+        """Revoke whatever was made for ``holder``, if anything was; may be called twice.
+
+        Called when a runner died, or an answer was lost, between the making and the note of its lease. Raises
+        ``SourceUnavailable``: it is tried again later.
+        """
+        ...

@@ -37,6 +37,7 @@ FORMS = (
     "openbao:token/POLICY,…",
     "postgres:NAME#FIELD",
 )
+SCHEMES = frozenset(form.partition(":")[0] for form in FORMS)
 _REFERENCES = {"openbao": r"(kv|creds|token)/[^#]+(#[^#]+)?", "postgres": r"[a-z][a-z0-9_-]{0,30}(#[a-z]+)?"}
 _NOBODY = Holder("", "", "", "", 0, "", "", "")
 
@@ -44,7 +45,7 @@ _NOBODY = Holder("", "", "", "", 0, "", "", "")
 def canonical(source: str) -> str:
     """Return ``SCHEME:REFERENCE`` as it is kept in a binding; raises ``UsageError``."""
     scheme, _, reference = source.partition(":")
-    if scheme not in {form.partition(":")[0] for form in FORMS} or not reference or "\0" in reference:
+    if scheme not in SCHEMES or not reference or "\0" in reference:
         raise UsageError(f"{source!r} is not a source of secrets", cure=f"known sources: {', '.join(FORMS)}")
     if scheme in _REFERENCES and not re.fullmatch(_REFERENCES[scheme], reference):
         shown = ", ".join(form for form in FORMS if form.startswith(scheme))
