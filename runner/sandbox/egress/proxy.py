@@ -38,6 +38,7 @@ class Proxy:
         self._gates: list[Gate] = []
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._closed = False
 
     def start(self, *, headers: bool = False) -> None:
         """Begin to serve, and with ``headers`` to make keys; returns at once. May be called again."""
@@ -63,19 +64,20 @@ class Proxy:
         """
         self.start(headers=bool(policy.injections))
         gate = Gate(self._services, policy, outlets, report)
-        self._gates = [*(each for each in self._gates if not each.closed), gate]
+        with self._starting:
+            self._gates = [*(each for each in self._gates if not each.closed), gate]
         return gate
 
     def close(self) -> None:
-        """End every connection and the thread. May be called twice."""
-        if self._thread is None:
-            return
-        loop = self._services.result().loop
+        """End every connection and the thread; one that still loads ends by itself. May be called twice."""
         for gate in self._gates:
             gate.close()
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(loop.stop)
-            self._thread.join(_CLOSE_SECONDS)
+        with self._starting:
+            self._closed = True
+            thread = self._thread if self._services.done() else None
+        if thread and not self._services.exception():
+            self._services.result().stop()
+            thread.join(_CLOSE_SECONDS)
 
     def _serve(self, headers: bool) -> None:  # noqa: FBT001 - a thread's target
         try:
@@ -90,10 +92,13 @@ class Proxy:
         except BaseException as error:
             self._services.set_exception(error)
             raise
-        self._services.set_result(services)
-        if headers:
-            services.prepare()
+        with self._starting:
+            self._services.set_result(services)
+            wanted = not self._closed
         try:
-            loop.run_forever()
+            if wanted and headers:
+                services.prepare()
+            if wanted:
+                loop.run_forever()
         finally:
             loop.close()
