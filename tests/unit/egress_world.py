@@ -103,6 +103,7 @@ class Server:
     def _serve(self, peer: socket.socket) -> None:
         with contextlib.suppress(OSError), peer:
             peer.settimeout(20)
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.context is None:
                 self.talk(peer, self)
                 return
