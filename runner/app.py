@@ -100,7 +100,7 @@ class App:
             own,
             Artifacts(self._settings.home),
             RunLogs(self.layout, run),
-            RunSecrets(self.bindings(), own, plan, self.clock),
+            RunSecrets(self.bindings, own, plan, self.clock),
             Masker,
             RunNetwork(stage.choices.authorities),
         )

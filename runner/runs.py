@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runner.app import Stage
-from runner.custody.sweep import Sweep
 from runner.engine.again import carried, in_doubt, made_anew
 from runner.errors import PolicyDenied, SandboxError, UsageError
 from runner.events import RollbackRequested, RunCreated, StepDecided
@@ -59,11 +57,11 @@ class Runs:
         for name in _secrets(plan):
             app.bindings().find(name, plan.workflow, plan.mode, plan.definition)
         with _closing(app.driver(engine or chosen.engine, plan.mode, watching.say)) as driver:
-            with ThreadPoolExecutor(1, "check") as aside:
-                able = aside.submit(driver.check)
-                app.reap(driver, watching.say)
-                images, warnings = app.images(plan, driver, watching.say)
-            unenforced = tuple(f"{gap.what}: {gap.why}" for gap in able.result().gaps)
+            if greet := getattr(driver, "greet", None):  # a driver that need not ask has no such thing
+                greet()
+            app.reap(driver, watching.say)
+            images, warnings = app.images(plan, driver, watching.say)
+            unenforced = tuple(f"{gap.what}: {gap.why}" for gap in driver.check().gaps)
             run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(app.clock.now())) + os.urandom(3).hex()
             created = RunCreated(
                 plan.workflow,
@@ -79,7 +77,7 @@ class Runs:
             with RunLock.acquire(app.layout, run), app.journal() as journal:
                 ownership = journal.create_run(run, json.dumps(plan_json(plan)), created, before)
                 stage = Stage(ownership, plan, driver, images, watching, chosen, created.origin)
-                with Sweep(app, journal).beside():
+                with self._sweeping(journal):
                     return self._begin(stage, journal)
 
     def resume(self, prefix: str, watching: Watching, *, take_over: bool = False) -> Ended:
@@ -165,11 +163,10 @@ class Runs:
             driver.check()
             ownership = journal.open_run(run.id)  # first: a runner that still lives begins nothing after this
             app.reap(driver, watching.say, run.id)
-            sweep = Sweep(app, journal)
-            sweep.take_back(sweep.of(run.id))
+            self._take_back(journal, run.id)
             images = app.same_images(plan, driver, created.images, watching.say)
             stage = Stage(ownership, plan, driver, images, watching, app.choices(plan), origin_of(run))
-            with sweep.beside():
+            with self._sweeping(journal):
                 return self._execute(stage, journal, None)
 
     def _begin(self, stage: Stage, journal: Journal) -> Ended:
@@ -189,10 +186,27 @@ class Runs:
 
         records = journal.records(stage.ownership.run)
         ended = execute(self._app.work(stage, journal, ahead), records)
-        if _secrets(stage.plan):
-            sweep = Sweep(self._app, journal)
-            sweep.take_back(sweep.of(ended.id))  # a source that did not answer then may answer now
+        self._take_back(journal, ended.id)  # a source that did not answer then may answer now
         return run_object(ended), exit_code(ended)
+
+    def _take_back(self, journal: Journal, run: str) -> None:
+        """Take back the leases of a run that we drive or drove."""
+        if any(lease.run == run for lease in journal.open_leases()):
+            from runner.custody.sweep import Sweep
+
+            sweep = Sweep(self._app, journal)
+            sweep.take_back(sweep.of(run))
+
+    @contextmanager
+    def _sweeping(self, journal: Journal) -> Iterator[None]:
+        """Take back, beside what happens inside, the leases of runs that nobody drives."""
+        if not journal.open_leases():
+            yield
+            return
+        from runner.custody.sweep import Sweep
+
+        with Sweep(self._app, journal).beside():
+            yield
 
     def _refuse_held(self, plan: Plan, hold_after: int) -> None:
         if not hold_after:

@@ -10,13 +10,9 @@ from runner.errors import UsageError
 from runner.events import AttemptStarted, CancelRequested, TurnAwaited
 from runner.store.journal import fence_lost
 from runner.store.logs import LogWriter
-from runner.vault.bindings import asked
-from runner.vault.lease import Holder
-from runner.vault.leases import MARGIN, Leases
-from runner.vault.opened import secret_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from runner.admission.arbiter import Arbiter
     from runner.clock import Clock
@@ -28,6 +24,7 @@ if TYPE_CHECKING:
     from runner.store.layout import Layout
     from runner.vault.binding import Binding
     from runner.vault.bindings import Bindings
+    from runner.vault.leases import Leases
     from runner.vault.secret import Secret
 
 
@@ -110,9 +107,9 @@ class RunLogs:
 
 @dataclass(slots=True)
 class RunSecrets:
-    """The operator's secrets as one workflow in one mode may have them."""
+    """The operator's secrets as one workflow in one mode may have them; a run without any loads nothing."""
 
-    bindings: Bindings
+    bindings: Callable[[], Bindings]
     journal: RunJournal
     plan: Plan
     clock: Clock
@@ -120,6 +117,11 @@ class RunSecrets:
 
     def open(self, name: str, attempt: AttemptStarted, ttl: float) -> Secret:
         """Fetch a value; raises ``PolicyDenied`` when it is not bound for this workflow and mode."""
+        from runner.vault.bindings import asked
+        from runner.vault.lease import Holder
+        from runner.vault.leases import MARGIN, Leases
+        from runner.vault.opened import secret_of
+
         plan, step = self.plan, (attempt.step, attempt.attempt, attempt.phase)
         run = self.journal.ownership.run
         holder = Holder(run, plan.workflow, plan.mode, *step, plan.definition, plan.digest)
@@ -128,7 +130,7 @@ class RunSecrets:
         if leases is None:
             leases = self._leases[attempt] = Leases(holder, self.journal.record, self.clock)
         longest = min(ttl + MARGIN, binding.ttl or ttl + MARGIN)
-        minted = leases.take(name, asked(binding, holder), self.bindings.source(binding.scheme), longest)
+        minted = leases.take(name, asked(binding, holder), self.bindings().source(binding.scheme), longest)
         self._find(name)  # who revokes says so first and looks for leases then: one of both sees the other
         return secret_of(binding, minted)
 
@@ -138,7 +140,7 @@ class RunSecrets:
             leases.give_back()
 
     def _find(self, name: str) -> Binding:
-        return self.bindings.find(name, self.plan.workflow, self.plan.mode, self.plan.definition)
+        return self.bindings().find(name, self.plan.workflow, self.plan.mode, self.plan.definition)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from runner.cli.output import harmless, is_unread, print_json
-from runner.cli.summary import print_summary
 from runner.clock import Cancellation
 from runner.observe.progress import LiveProgress, PlainProgress
 
@@ -57,6 +56,8 @@ def drive(act: Callable[[Runs, Watching], Ended], steps: Sequence[str], *, as_js
     if as_json:
         print_json(report)
     else:
+        from runner.cli.summary import print_summary
+
         print_summary(report)
         _print_failures(History.from_environment(), report)
     return status

@@ -11,7 +11,7 @@ from runner.errors import SourceUnavailable
 if TYPE_CHECKING:
     from runner.app import App
     from runner.custody.revoke import Revoked
-    from runner.store.tables import SecretUse
+    from runner.store.secret_rows import SecretUse
     from runner.vault.binding import Binding
 
 

@@ -11,7 +11,7 @@ from runner.vault.binding import Binding
 
 if TYPE_CHECKING:
     from runner.app import App
-    from runner.store.tables import SecretUse
+    from runner.store.secret_rows import SecretUse
 
 _STORE = "store"
 

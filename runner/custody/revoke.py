@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runner.custody.sweep import Tried
     from runner.planning.plan import PlannedStep
     from runner.store.journal import Journal
-    from runner.store.tables import OpenLease, SecretUse
+    from runner.store.secret_rows import OpenLease, SecretUse
     from runner.vault.binding import Binding, Revocation
 
 _PATIENCE = 4.0  # seconds for the steps that are to end

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from runner.app import App
     from runner.store.journal import Journal
-    from runner.store.tables import OpenLease
+    from runner.store.secret_rows import OpenLease
 
 _AT_ONCE = 8
 

@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from runner.engine.lanes import Lanes
 from runner.errors import SandboxError
 from runner.events import PHASE_COMPENSATE, AttemptEnded, AttemptStarted
 from runner.sandbox.base import Mount, SandboxSpec
@@ -15,9 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from runner.engine.lanes import Lanes
     from runner.planning.plan import ImageRef, Plan, PlannedStep
     from runner.sandbox.base import Driver, Image
     from runner.workflow.hosts import Rule
+
+FIRST_LANE = 0
 
 
 class Attempts:
@@ -74,12 +76,14 @@ def lanes_ahead(attempts: Attempts, driver: Driver, images: Mapping[ImageRef, Im
     The run must stand in the journal: a sandbox that a crash leaves behind is found by it. Whoever asked
     closes the lanes.
     """
-    lanes = Lanes(count, driver)
-    name = attempts.first
+    name, begun = attempts.first, None
     begin = getattr(driver, "begin", None)  # a driver whose sandboxes come at once has no such thing
     if name is not None and begin is not None:
-        lane = lanes.all[0]
-        spec = attempts.spec(AttemptStarted(name, 1), lane.number, images)
         with suppress(SandboxError):  # the attempt itself will meet it, and say so
-            lane.adopt(name, begin(spec))
+            begun = begin(attempts.spec(AttemptStarted(name, 1), FIRST_LANE, images))
+    from runner.engine.lanes import Lanes  # loads while the engine starts it
+
+    lanes = Lanes(count, driver)
+    if name is not None and begun is not None:
+        lanes.all[FIRST_LANE].adopt(name, begun)
     return lanes

@@ -57,6 +57,7 @@ class Attempt:
         self._sandbox: Sandbox | None = None
         self._stopped = ""
         self._detail = ""
+        self._grace = task.step.grace
         self._began = False
         self._masker: MaskerPort = work.stores.masker([])
         self._secrets: dict[str, SecretPort] = {}
@@ -76,9 +77,10 @@ class Attempt:
                 return
             if not self._stopped:
                 self._stopped, self._detail = reason, detail
-            live = self._live
+            self._grace = self._task.step.grace if grace is None else grace
+            live, grace = self._live, self._grace
         if live:
-            live.stop(grace=self._task.step.grace if grace is None else grace)
+            live.stop(grace=grace)
 
     def holds(self, names: Collection[str]) -> list[str]:
         """Return which of these secrets the attempt has, or is about to have."""
@@ -87,7 +89,7 @@ class Attempt:
     def run(self) -> AttemptEnded:
         """Make the attempt and return its end, with its sandbox dead; raises ``StoreError`` only."""
         try:
-            return self._run_with_secrets()
+            return self._run_sandboxed()
         except PolicyDenied as error:
             return self._ended(None, "denied", str(error))
         except SourceUnavailable as error:
@@ -109,33 +111,37 @@ class Attempt:
             if self._sandbox:
                 self._sandbox.destroy()
 
-    def _run_with_secrets(self) -> AttemptEnded:
-        try:
-            return self._run_sandboxed(self._open_secrets())
-        finally:
-            if self._task.step.secrets:
-                self._stores.secrets.close(self._start)
-
     def _open_secrets(self) -> tuple[SecretValue, ...]:
-        values, step = [], self._task.step
-        for use in step.secrets:
-            secret = self._stores.secrets.open(use.secret, self._start, step.timeout + step.grace)
-            self._work.opened.append(secret)
+        values = []
+        for use in self._task.step.secrets:
+            secret = self._secrets.get(use.secret) or self._open_secret(use.secret)
             if use.as_env and b"\0" in secret.reveal():
                 raise PolicyDenied(
                     f"secret {use.secret} holds a NUL byte, which no variable can: use it as a file"
                 )
-            self._secrets[use.secret] = secret
             if not use.as_header:
                 values.append(SecretValue(use.name, secret.reveal(), use.as_env))
-        opened = dict.fromkeys(value for one in tuple(self._work.opened) for value in one.to_mask())
-        self._masker = self._stores.masker(list(opened))
+        hidden = dict.fromkeys(value for one in self._opened() for value in one.to_mask())
+        self._masker = self._stores.masker(list(hidden))
         return tuple(values)
 
-    def _run_sandboxed(self, secrets: tuple[SecretValue, ...]) -> AttemptEnded:
-        self._sandbox = sandbox = self._task.sandbox()
+    def _open_secret(self, name: str) -> SecretPort:
+        step = self._task.step
+        secret = self._stores.secrets.open(name, self._start, step.timeout + step.grace)
+        self._work.opened.add(secret)
+        self._secrets[name] = secret
+        return secret
+
+    def _opened(self) -> tuple[SecretPort, ...]:
+        return (*self._secrets.values(), *self._work.opened.all())
+
+    def _run_sandboxed(self) -> AttemptEnded:
+        self._sandbox = sandbox = (
+            self._task.sandbox()
+        )  # first: one made ahead is gone at the end, whatever happens
         way = None
         try:
+            secrets = () if self._stopped else self._open_secrets()
             if self._stopped:
                 return self._ended(None, self._stopped, self._detail)
             way = self._open_way()
@@ -152,8 +158,12 @@ class Attempt:
         finally:
             with self._lock:
                 self._live = None
-            if way:
-                way.close()
+            try:
+                if way:
+                    way.close()
+            finally:
+                if self._task.step.secrets:  # the step is dead: what it had is of no use from now on
+                    self._stores.secrets.close(self._start)
 
     def _open_way(self) -> WayPort | None:
         step = self._task.step
@@ -176,9 +186,9 @@ class Attempt:
     def _go_live(self, sandbox: Sandbox) -> None:
         with self._lock:
             self._live = sandbox
-            stopped = self._stopped
+            stopped, grace = self._stopped, self._grace
         if stopped:
-            sandbox.stop(grace=self._task.step.grace)
+            sandbox.stop(grace=grace)
 
     def _message(self, secrets: tuple[SecretValue, ...], way: WayPort | None) -> Message:
         step = self._task.step
@@ -217,7 +227,7 @@ class Attempt:
             log.close()
 
     def _conclude(self, exited: Exit, collection: Collected) -> AttemptEnded:
-        leaks = Leaks(tuple(self._work.opened), self._stores.masker)
+        leaks = Leaks(self._opened(), self._stores.masker)
         found = Results(self._masker, leaks, self._stores.artifacts)
         found.refused = [words for words in collection.refused if words != f"{OUTPUT_FILE}: was not written"]
         for file in collection.files:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from runner.engine.opened import Opened
 from runner.sandbox.base import Carrier
 
 if TYPE_CHECKING:
@@ -239,4 +240,4 @@ class Work:
     lanes: int = 4
     origin: str = ""
     ahead: Lanes | None = None
-    opened: list[SecretPort] = field(default_factory=list, repr=False)
+    opened: Opened = field(default_factory=Opened, repr=False)

@@ -18,7 +18,7 @@ from runner.errors import FenceLost, StoreError, UsageError
 from runner.events import Event, Record, RunCreated, RunRetried
 from runner.store.codec import decode, encode
 from runner.store.database import Database
-from runner.store.tables import OPEN_LEASES, USES, OpenLease, SecretUse, keep, lease_of, uses_of
+from runner.store.tables import keep
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from runner.clock import Clock
+    from runner.store.secret_rows import OpenLease, SecretUse
 
 _QUEUED = "queued"
 Arbiter = Callable[["sqlite3.Connection", Sequence[Event], float], Sequence[Event]]
@@ -200,10 +201,16 @@ class Journal:
 
     def open_leases(self) -> list[OpenLease]:
         """Return every lease that was not returned, oldest run first."""
+        if not self._read("SELECT 1 FROM leases LIMIT 1"):  # as nearly always: nothing is loaded for it
+            return []
+        from runner.store.secret_rows import OPEN_LEASES, lease_of
+
         return [lease_of(row) for row in self._read(OPEN_LEASES)]
 
     def uses(self) -> list[SecretUse]:
         """Return which runs secrets were handed to, oldest run first; reads the whole journal."""
+        from runner.store.secret_rows import USES, uses_of
+
         return uses_of(self._read(USES))
 
     def find(self, prefix: str) -> str:

@@ -52,3 +52,10 @@ def test_the_secrets_of_the_readme_are_set_and_bound(runner: Command) -> None:
     assert runner("secrets", "set", "api_token", stdin=b"a-token").code == 0
     assert runner("secrets", "bind", "api_token", "--from", "env:TOKEN").code == 0
     assert "env:TOKEN" in runner("secrets", "list").out
+    assert runner("secrets", "leases").code == 0
+    assert runner("secrets", "rotate", "api_token", stdin=b"another").code == 2  # it comes from elsewhere
+    assert runner("secrets", "bind", "api_token", "--from", "store:api_token").code == 0
+    assert runner("secrets", "rotate", "api_token", stdin=b"another").code == 0
+    assert runner("secrets", "revoke", "api_token").code == 0
+    assert "revoked by" in runner("secrets", "list").out
+    assert runner("secrets", "unbind", "api_token").code == 0

@@ -121,6 +121,25 @@ def test_every_sandbox_has_a_network_namespace_of_its_own_with_a_loopback_alone(
     assert len(set(seen)) == 3
 
 
+def test_an_engine_that_was_greeted_is_not_asked_again_and_may_go_unheard(
+    driver: DockerDriver, image: Image
+) -> None:
+    del image
+    driver.greet()
+    asked = driver._asked
+    assert asked is not None
+    assert driver.check().version
+    assert asked.fileno() == -1
+    driver.greet()
+    assert driver._asked is None
+    unheard = DockerDriver(state=uuid.uuid4().hex)
+    unheard.greet()
+    asked = unheard._asked
+    unheard.close()
+    assert asked is not None
+    assert asked.fileno() == -1
+
+
 def test_a_mount_on_the_hosts_file_takes_its_place(
     driver: DockerDriver, spec: SandboxSpec, tmp_path: Path
 ) -> None:

@@ -6,18 +6,23 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from leasing_world import LeaseServer, LeasingFake
 
 from runner.clock import SystemClock
-from runner.errors import PolicyDenied, SourceUnavailable, StoreError
-from runner.events import LeaseAsked, LeaseReturned, LeaseTaken
-from runner.vault.binding import Binding, Terms
+from runner.errors import PolicyDenied, SourceUnavailable, StoreError, UsageError
+from runner.events import AttemptStarted, LeaseAsked, LeaseReturned, LeaseTaken
+from runner.planning.plan import Plan
+from runner.store.journal import Ownership
+from runner.vault.binding import Binding, Revocation, Terms
+from runner.vault.bindings import Bindings
 from runner.vault.lease import Holder, Minted
 from runner.vault.leases import Leases
 from runner.vault.opened import secret_of
+from runner.vault.store import SecretStore
+from runner.wiring import RunSecrets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,3 +187,102 @@ def test_a_file_may_have_a_hash_in_its_name_and_no_field() -> None:
 def test_a_secret_carries_the_terms_of_its_binding() -> None:
     terms = Terms(("api.example.com",), "Authorization: Bearer {}", ("GET",), ("/v1/*",))
     assert secret_of(Binding("x", "lease:ro", terms=terms), Minted({"": b"value"})).terms == terms
+
+
+class Own:
+    """What ``RunSecrets`` asks of a run's journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.ownership = Ownership("r1", "me", 1)
+        self.record = journal.record
+
+
+def run_secrets(
+    folder: Path, source: LeasingFake, journal: Journal, **more: Any
+) -> tuple[RunSecrets, Bindings]:
+    store = SecretStore(folder / "home", folder / "config")
+    bindings = Bindings(folder / "config", store, SystemClock(), {"lease": source})
+    bindings.bind(Binding("db", "lease:ro#password", **more))
+    plan = Plan("digest", "w.yaml", "staging", "d" * 64, "p", "", "", {}, {})
+    return RunSecrets(lambda: bindings, Own(journal), plan, SystemClock()), bindings  # type: ignore[arg-type]
+
+
+def test_who_revokes_while_a_value_is_made_leaves_nothing_behind(
+    tmp_path: Path, server: LeaseServer, journal: Journal
+) -> None:
+    class RevokedMeanwhile(LeasingFake):
+        def mint(self, reference: str, holder: Holder, ttl: float) -> Minted:
+            minted = super().mint(reference, holder, ttl)
+            bindings.revoke(Revocation("db", "", "", "anna", time.time()))
+            return minted
+
+    secrets, bindings = run_secrets(tmp_path, RevokedMeanwhile(server), journal)
+    start = AttemptStarted("load", 1)
+    with pytest.raises(PolicyDenied, match="revoked by anna"):
+        secrets.open("db", start, 60)
+    assert len(server.names("live")) == 1
+    secrets.close(start)
+    assert server.names("live") == []
+
+
+@pytest.mark.parametrize(("cap", "granted"), [(None, 90), (45.0, 45)])
+def test_a_lease_lasts_as_long_as_the_attempt_and_no_longer_than_the_operator_says(
+    tmp_path: Path, server: LeaseServer, journal: Journal, cap: float | None, granted: float
+) -> None:
+    secrets, _ = run_secrets(tmp_path, LeasingFake(server), journal, ttl=cap)
+    secrets.open("db", AttemptStarted("load", 1), 60)
+    (taken,) = [event for event in journal.events if isinstance(event, LeaseTaken)]
+    assert granted - 1 < taken.expires - time.time() < granted + 1
+    secrets.close(AttemptStarted("load", 1))
+    secrets.close(AttemptStarted("load", 1))
+
+
+def test_a_binding_of_the_first_format_still_holds(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir(mode=0o700)
+    old = {"name": "db", "source": "lease:ro", "mode": "staging", "workflow": "digest", "host": "a.example"}
+    path = tmp_path / "config" / "bindings.json"
+    path.write_text(json.dumps({"version": 1, "bindings": [old]}))
+    path.chmod(0o600)
+    bindings = Bindings(
+        tmp_path / "config",
+        SecretStore(tmp_path, tmp_path),
+        SystemClock(),
+        {"lease": LeasingFake(LeaseServer(tmp_path))},
+    )
+    found = bindings.find("db", "digest", "staging")
+    assert (found.source, found.workflows, found.terms.hosts) == ("lease:ro", ("digest",), ("a.example",))
+    bindings.bind(Binding("db", "lease:rw", workflows=("other",)))
+    assert [each.source for each in bindings.list()] == ["lease:ro", "lease:rw"]
+    with pytest.raises(PolicyDenied):
+        bindings.find("db", "third", "staging")
+
+
+def test_a_workflow_is_bound_to_one_source_at_a_time(
+    tmp_path: Path, server: LeaseServer, journal: Journal
+) -> None:
+    _, bindings = run_secrets(tmp_path, LeasingFake(server), journal, workflows=("a", "b"))
+    bindings.bind(Binding("db", "lease:rw", workflows=("b", "c")))
+    assert [(each.source, each.workflows) for each in bindings.list()] == [
+        ("lease:ro#password", ("a",)),
+        ("lease:rw", ("b", "c")),
+    ]
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        Terms(("a b",)),
+        Terms(("a.example",), "Authorization Bearer"),
+        Terms(("a.example",), "Authorization: {} {}"),
+        Terms(("a.example",), "A: {}\r\nB: c"),
+        Terms((), "Authorization: {}"),
+        Terms(("a.example",), methods=("get",)),
+        Terms(("a.example",), paths=("v1",)),
+    ],
+)
+def test_terms_that_no_request_could_be_held_to_are_refused(
+    tmp_path: Path, server: LeaseServer, journal: Journal, terms: Terms
+) -> None:
+    _, bindings = run_secrets(tmp_path, LeasingFake(server), journal)
+    with pytest.raises(UsageError):
+        bindings.bind(Binding("db", "lease:ro", terms=terms))

@@ -17,7 +17,6 @@ from runner.sandbox.base import Capabilities, Gap
 from runner.sandbox.docker import translate
 from runner.sandbox.docker.api import EngineApi, engine_address
 from runner.sandbox.docker.container import (
-    Removals,
     await_start,
     begin_container,
     create_container,
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from runner.sandbox.base import SandboxSpec
+    from runner.sandbox.docker.api import Question
+    from runner.sandbox.docker.removals import Removals
     from runner.sandbox.docker.sandbox import DockerSandbox
 
 _ROOTS_STEP = 10001
@@ -59,7 +60,7 @@ class DockerDriver:
         self.name = name
         self._state = state
         self._runtime = runtime
-        self._removals = Removals()
+        self._asked: Question | None = None
         self._lock = threading.Lock()
         self._volumes: dict[str, tuple[str, ...]] = {}
         self._known_setting: Setting | None = None
@@ -67,6 +68,19 @@ class DockerDriver:
     @cached_property
     def _api(self) -> EngineApi:
         return EngineApi(engine_address(os.environ))
+
+    @cached_property
+    def _removals(self) -> Removals:
+        from runner.sandbox.docker.removals import (
+            Removals,
+        )  # loads while the engine starts the first container
+
+        return Removals()
+
+    def greet(self) -> None:
+        """Ask the engine what it is, which takes it a while: ``check`` takes the answer."""
+        if "_info" not in self.__dict__:
+            self._asked = self._api.begin("GET", "/info")
 
     def check(self) -> Capabilities:
         """Return the engine's version and gaps; raises ``EngineUnavailable``."""
@@ -79,7 +93,8 @@ class DockerDriver:
 
     @cached_property
     def _info(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._api.need("GET", "/info", "describe itself")
+        asked, self._asked = self._asked or self._api.begin("GET", "/info"), None
+        found: dict[str, Any] = asked.need("describe itself")
         return found
 
     def create(self, spec: SandboxSpec) -> DockerSandbox:
@@ -125,7 +140,10 @@ class DockerDriver:
 
     def close(self) -> None:
         """Wait for every removal."""
-        self._removals.finish()
+        if self._asked:
+            self._asked.settle()
+        if "_removals" in self.__dict__:
+            self._removals.finish()
 
     def _setting(self) -> Setting:
         with self._lock:

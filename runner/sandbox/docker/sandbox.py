@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from runner.sandbox.attempt_folder import AttemptFolder
     from runner.sandbox.base import Carrier, Message, SandboxSpec
     from runner.sandbox.docker.api import EngineApi
-    from runner.sandbox.docker.container import Removals, Running
+    from runner.sandbox.docker.container import Running
+    from runner.sandbox.docker.removals import Removals
 
 _READY = 30.0
 _POLL = 1.0
