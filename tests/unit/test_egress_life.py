@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -103,3 +105,22 @@ def test_what_cannot_be_recorded_is_raised_where_the_attempt_ends_and_harms_no_o
     whole.close()
     assert len(reports) == 1
     proxy.close()
+
+
+def test_a_thousand_connections_fit_beside_the_usual_limit_of_files() -> None:
+    code = """
+import resource, socket
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+from runner.sandbox.egress.proxy import Proxy
+from runner.sandbox.egress.rules import Policy
+proxy = Proxy()
+gates = [proxy.gate(Policy(()), (None,), lambda _: None) for _ in range(8)]
+peers = []
+for gate in gates * 100:
+    ours, theirs = socket.socketpair()
+    gate.carry(0, theirs)
+    peers.append(ours)
+proxy.close()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _LIMITS = Limits()
 _CLOSE_SECONDS = 30.0
+_FILES = 16_384
 
 
 class Proxy:
@@ -44,6 +46,7 @@ class Proxy:
         """Begin to serve, and with ``headers`` to make keys; returns at once. May be called again."""
         with self._starting:
             if self._thread is None:
+                _make_room()
                 self._thread = threading.Thread(
                     target=self._serve, args=(headers,), name="egress", daemon=True
                 )
@@ -102,3 +105,11 @@ class Proxy:
                 loop.run_forever()
         finally:
             loop.close()
+
+
+def _make_room() -> None:
+    """Allow this process the files that many steps' connections take: the usual 1024 are soon used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

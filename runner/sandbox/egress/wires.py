@@ -140,7 +140,7 @@ class TlsWire(_Readable):
         await self._under.finish()
 
     def _decrypted(self, most: int) -> bytes:
-        """Return what else of the last read is whole: records are small, and each step up costs more than one."""
+        """Return what else of the last read is whole: to hand on each small record would cost more."""
         parts = []
         with contextlib.suppress(ssl.SSLError):
             while most and self._in.pending:
