@@ -12,7 +12,6 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -36,6 +35,8 @@ QUICK = Limits(
 
 def need(found: object, package: str) -> None:
     """Skip where a server is not installed, save where everything has to be proved."""
+    import pytest  # the bench has none
+
     if not found and os.environ.get("CI"):
         pytest.fail(f"{package} is not installed")
     if not found:
