@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from runner.sandbox.egress.rules import Connection, Injection, Rule
 
 QUICK = Limits(
-    head_seconds=1.0, hello_seconds=1.0, connect_seconds=2.0, resolve_seconds=1.0, idle_seconds=5.0
+    head_seconds=2.0, hello_seconds=2.0, connect_seconds=5.0, resolve_seconds=5.0, idle_seconds=20.0
 )
 
 
