@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from runner.sandbox.egress.connections import Connections
 
-_CHUNK = 64 * 1024
+_CHUNK = 64 * 1024 - 9  # with its head, a frame fills a pipe once
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
 _GONE = select.EPOLLHUP | select.EPOLLERR
 

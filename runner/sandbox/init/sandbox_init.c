@@ -175,6 +175,7 @@ static void prepare(void)
     }
     step.begin_by = now_ms() + PROVING;
     ask_proxy(port);
+    welcome_all();
 }
 
 static void take_frame(char type, unsigned char *body, size_t length)
@@ -284,8 +285,9 @@ static void wait_for_anything(int64_t until)
         step.readable[stream] |= fds[3 + stream].revents != 0;
     if (fds[0].revents)
         receive();
-    if (fds[5].revents && hear_proxy(fds[5].revents))
-        begin();
+    if (fds[5].fd >= 0 && (fds[0].revents || fds[5].revents)) /* its answer may just have come by the wire */
+        if (hear_proxy(fds[5].events))
+            begin();
     struct signalfd_siginfo info;
     while (fds[1].revents && read(signals, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGCHLD)
@@ -319,7 +321,7 @@ static void supervise(void)
 static void drain(void)
 {
     int64_t since = now_ms();
-    wait_for_anything(since); /* its last connection may not have been accepted yet */
+    welcome_all(); /* its last connection may not have been accepted yet */
     for (;;) {
         int logs = out_length || step.output[0] >= 0 || step.output[1] >= 0;
         int64_t until = since + (logs && step.kind <= SIGNALLED ? PATIENCE : HASTE);
