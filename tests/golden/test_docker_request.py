@@ -44,6 +44,10 @@ SETTING = Setting(
     init=Path("/opt/runner/sandbox-init-x86_64"),
     seccomp='{"defaultAction":"SCMP_ACT_ERRNO"}',
 )
+WAY = (
+    (SPEC.directory / "hosts", "/etc/hosts"),
+    (SPEC.directory / "carrier", "/.runner/carrier"),
+)
 GOLDEN = Path(__file__).parent / "docker_request.json"
 
 
@@ -53,6 +57,7 @@ def every_request() -> dict[str, object]:
         "first in its lane": container_request(SPEC, SETTING, "none", ()),
         "guest of a holder": container_request(SPEC, SETTING, "container:abc", ()),
         "image with volumes": container_request(SPEC, SETTING, "none", ("/var/lib/data",)),
+        "with a way out": container_request(SPEC, SETTING, "none", (), WAY),
         "under gVisor": container_request(SPEC, gvisor, "none", ()),
         "holder": holder_request(SPEC, SETTING),
     }
