@@ -50,6 +50,19 @@ def test_opening_and_breaking_without_end_leaves_a_way_that_works(real: Bench) -
     carrier.finish()
 
 
+def test_a_flood_of_logs_holds_up_no_connection(real: Bench) -> None:
+    spec = replace(real.spec(outlets=(HERE,)), limits=MANY)
+    sandbox = real.driver.create(spec)
+    try:
+        script = "cat /dev/zero & flood=$!; sleep 0.5; echo quick | nc 127.0.0.1 4000 >/out/answer; kill $flood"
+        sandbox.start(real.message(("sh", "-c", script), Order(seconds=40)), Serving(echo))
+        assert sum(len(chunk.data) for chunk in sandbox.logs()) > MIB
+        assert sandbox.wait().reason is None
+        assert sandbox.collect(["answer"]).files[0].path.read_bytes() == b"quick\n"
+    finally:
+        sandbox.destroy()
+
+
 def test_no_more_than_so_many_connections_are_carried_at_once(rootfs: Path, tmp_path: Path) -> None:
     """More wait in the sandbox's own kernel, and cost the runner nothing."""
     held = threading.Event()

@@ -265,6 +265,18 @@ static int move_output(void)
     return moved;
 }
 
+/* Move what there is, output and streams in turn, so that neither can keep the runner from the other. */
+static int move(void)
+{
+    static int streams_first;
+    int moved = flush_some() > 0;
+    if (out_length)
+        return moved;
+    if ((streams_first = !streams_first))
+        return moved | move_streams() | move_output();
+    return moved | move_output() | move_streams();
+}
+
 /* Wait until `until` for the runner, a signal or output; the step waits while the runner is behind. */
 static void wait_for_anything(int64_t until)
 {
@@ -311,8 +323,7 @@ static void supervise(void)
         }
         if (now_ms() >= step.kill_at)
             stop(SIGKILL, STOPPED);
-        move_output();
-        move_streams();
+        move();
     }
 }
 
@@ -327,7 +338,7 @@ static void drain(void)
         int64_t until = since + (logs && step.kind <= SIGNALLED ? PATIENCE : HASTE);
         if ((!logs && !streams_unsaid()) || now_ms() >= until)
             return;
-        if (move_output() + move_streams() > 0)
+        if (move())
             since = now_ms();
         else
             wait_for_anything(until);
