@@ -22,7 +22,7 @@ from runner.planning.codec import plan_json
 from runner.planning.digests import digest_of
 from runner.planning.installation import ARCHIVE, FORMAT, LOCK, PYTHON, STEP, Order, installation
 from runner.sandbox.images import HOST
-from runner.sandbox.packages import Packages
+from runner.sandbox.packages import Packages, too_much
 from runner.store.layout import new_run_id
 from runner.store.locks import RunLock
 
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from runner.store.journal import Journal
 
 _TAIL = 2000
-_AUTHORS = re.compile(r"Hash mismatch|No solution found|no usable wheels|--require-hashes")
+_FULL = b"No space left on device"
+_AUTHORS = re.compile(r"Hash mismatch|No solution found|no usable wheels|no trusted hash")
 
 
 class Installs:
@@ -120,6 +121,8 @@ class Installs:
             work = replace(work, stores=replace(work.stores, artifacts=archive))
             ended = execute(work, journal.records(run))
             if ended.status != "succeeded":
+                if listener.is_too_much:
+                    raise too_much(choices.index.most)
                 raise _failure(ended, listener, _obstacles(journal, run))
 
 
@@ -147,6 +150,11 @@ class _Listener:
     reason: str = ""
     why: str = ""
     said: bytes = field(default=b"", repr=False)
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether the packages did not fit: uv may have tidied up before it ended."""
+        return self.reason == "output-limit" or _FULL in self.said
 
     def event(self, record: Record) -> None:
         """Note how the attempt ended."""

@@ -61,6 +61,7 @@ class Index:
     files: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     down: bool = False
+    elsewhere: str = ""
     hold: threading.Event = field(default_factory=threading.Event)
 
     def add(self, name: str, data: bytes) -> str:
@@ -82,7 +83,7 @@ class Index:
         if parts[0] == "files":
             return self.files.get(parts[-1])
         found = [name for name in self.files if name.partition("-")[0] == parts[-1].replace("-", "_")]
-        links = "".join(f'<a href="/files/{name}">{name}</a>\n' for name in found)
+        links = "".join(f'<a href="{self.elsewhere}/files/{name}">{name}</a>\n' for name in found)
         return f"<!DOCTYPE html><html><body>\n{links}</body></html>\n".encode() if links else None
 
 

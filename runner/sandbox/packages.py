@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TARGET = "/opt/requirements"
 _DRAFT = ".new-"
 _MOST_FILES = 200_000
+_END = 1024
 _DAY = 86400.0
 _UNUSED, _ABANDONED = 30 * _DAY, _DAY
 
@@ -29,6 +30,14 @@ def variables(env: Mapping[str, str]) -> dict[str, str]:
     """Return what makes programs find the packages and their commands, beside what ``env`` says."""
     own = env.get("PYTHONPATH")
     return {"PATH": f"{TARGET}/bin:{env['PATH']}", "PYTHONPATH": f"{own}:{TARGET}" if own else TARGET}
+
+
+def too_much(most: int) -> PolicyDenied:
+    """Return the error of packages that take more than ``most`` bytes."""
+    return PolicyDenied(
+        f"the Python packages take more than {most} bytes, or more than {_MOST_FILES} files",
+        cure="the operator may raise max_bytes under python: in policy.yaml",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +121,8 @@ def _judge(archive: Path, most: int) -> None:
     import tarfile
 
     total = count = 0
+    if not _is_closed(archive):
+        raise SandboxError("the packages' archive is cut")
     try:
         with tarfile.open(archive, "r:") as reader:
             for info in reader:
@@ -120,9 +131,15 @@ def _judge(archive: Path, most: int) -> None:
                 total += info.size
                 count += 1
                 if total > most or count > _MOST_FILES:
-                    raise PolicyDenied(
-                        f"the packages take more than {most} bytes or {_MOST_FILES} files",
-                        cure="the operator may raise max_bytes under python: in policy.yaml",
-                    )
+                    raise too_much(most)
     except (tarfile.TarError, EOFError) as error:
         raise SandboxError(f"the packages' archive is damaged: {error}") from error
+
+
+def _is_closed(archive: Path) -> bool:
+    """Whether a tar has its two empty blocks at the end: a reader takes a cut one for a short one."""
+    if archive.stat().st_size < _END:
+        return False
+    with archive.open("rb") as stream:
+        stream.seek(-_END, os.SEEK_END)
+        return stream.read() == bytes(_END)

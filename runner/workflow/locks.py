@@ -160,6 +160,8 @@ def _logical(text: str) -> Iterator[tuple[int, str]]:
 
 def _pin(line: str) -> tuple[Pin, bool]:
     """Return what a line pins, and whether only where its marker holds; raises ``ValueError`` in words."""
+    if not (line.isascii() and line.isprintable()):  # what one program takes for a space, another does not
+        raise ValueError("a character that is not printable ASCII stands outside a comment")
     text, *options = re.split(r"\s+(?=-)", line)
     if text.startswith("-"):
         raise ValueError(f"{text[:40]} is not for a lock file: {_OPTIONS.get(text[:2], _OTHER)}")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _PYTHON = re.compile(r"(?:/usr(?:/local)?/bin/)?python3?(?:\.[0-9]+)?")
 _FLAG = re.compile(r"-[A-Za-z]+")
+_MAKE = "uv pip compile --universal --python-version 3.11 --generate-hashes --only-binary :all:"
 _BLOCK = b"# /// script"
 
 
@@ -52,7 +53,7 @@ def _script(
 
     name, content = script
     lock = f"{name}.txt"
-    make = f"uv pip compile --generate-hashes --only-binary :all: {shlex.quote(name)} -o {shlex.quote(lock)}"
+    make = f"{_MAKE} {shlex.quote(name)} -o {shlex.quote(lock)}"
     try:
         needs = script_needs(content.decode(errors="replace"))
     except ValueError as error:
