@@ -97,13 +97,15 @@ class App:
         run, plan, watching = stage.ownership.run, stage.plan, stage.watching
         arbiter = Arbiter(run, plan, self.is_live, stage.choices.hold_after)
         own = RunJournal(journal, stage.ownership, arbiter, len(journal.records(run)))
+        network = RunNetwork(stage.choices.authorities)
+        network.prepare(plan)
         stores = Stores(
             own,
             Artifacts(self._settings.home),
             RunLogs(self.layout, run),
             RunSecrets(self.bindings, own, plan, self.clock),
             Masker,
-            RunNetwork(stage.choices.authorities),
+            network,
         )
         return Work(
             run=run,
