@@ -54,7 +54,9 @@ def test_a_flood_of_logs_holds_up_no_connection(real: Bench) -> None:
     spec = replace(real.spec(outlets=(HERE,)), limits=MANY)
     sandbox = real.driver.create(spec)
     try:
-        script = "cat /dev/zero & flood=$!; sleep 0.5; echo quick | nc 127.0.0.1 4000 >/out/answer; kill $flood"
+        script = (
+            "cat /dev/zero & flood=$!; sleep 0.5; echo quick | nc 127.0.0.1 4000 >/out/answer; kill $flood"
+        )
         sandbox.start(real.message(("sh", "-c", script), Order(seconds=40)), Serving(echo))
         assert sum(len(chunk.data) for chunk in sandbox.logs()) > MIB
         assert sandbox.wait().reason is None
