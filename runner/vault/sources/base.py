@@ -34,7 +34,8 @@ class LeasingSource(Source, Protocol):
     def revoke(self, reference: str, lease: Lease) -> None:
         """Make the value useless, open sessions too; may be called twice, and by another process.
 
-        Raises ``SourceUnavailable``: it is tried again later.
+        Raises ``SourceUnavailable``, and ``PolicyDenied`` when the policy no longer declares what is needed:
+        the lease stays open, and it is tried again later.
         """
         ...
 
