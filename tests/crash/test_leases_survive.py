@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import finished, need
+from conftest import finished, need, until
 from leasing import LeasedProject
 
 from runner.events import AttemptEnded, LeaseReturned, LeaseTaken, SecretRevoked
@@ -90,7 +90,7 @@ def test_a_source_that_is_down_at_the_end_costs_no_result_and_is_asked_again(pro
 def test_a_source_that_is_down_at_the_start_is_tried_again(project: LeasedProject) -> None:
     project.server.down = True
     child = project.begin("start", project.workflow("true"))
-    time.sleep(1.5)
+    until(child, "AttemptEnded")
     project.server.down = False
     assert finished(child).code == 0
     ends = [event for event in project.events() if isinstance(event, AttemptEnded)]
