@@ -19,7 +19,7 @@ help: ## list the targets
 $(VENV)/.made: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Runner needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python .ci/dependencies dev identity openbao postgres sops > $(VENV)/dependencies.txt
+	$(BIN)/python .ci/dependencies dev identity openbao postgres python sops > $(VENV)/dependencies.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/dependencies.txt
 	touch $@
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,7 @@ class App:
         """Nothing is touched until a method needs it."""
         self._settings = settings
         self.clock = SteadyClock(SystemClock())
-        self.layout = Layout(settings.home)
+        self.layout, self.cache = Layout(settings.home), settings.cache
 
     @classmethod
     def from_environment(cls) -> App:
@@ -197,16 +198,16 @@ class App:
     def collect_garbage(self, say: Callable[[str], None]) -> list[str]:
         """Remove what dead runs left, on every engine that answers; returns what was removed."""
         from runner.leftovers import Leftovers
+        from runner.sandbox.packages import Packages
 
         removed: list[str] = []
         for engine in ("docker", "bubblewrap"):
-            try:
+            with suppress(EngineUnavailable):
                 driver = self.make_driver(engine)
                 removed += driver.reap(self.is_live)
                 driver.close()
-            except EngineUnavailable:
-                continue
-        return [*removed, *Leftovers(self.layout, self.journal, self.is_live, say).clear()]
+        removed += Leftovers(self.layout, self.journal, self.is_live, say).clear()
+        return [*removed, *Packages(self.cache).clear(self.clock.now())]
 
     def reap(self, driver: Driver, say: Callable[[str], None], run: str = "") -> list[str]:
         """Remove what dead runs left, and what ``run`` left, which we drive from now on; results are kept."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ from runner.errors import PolicyDenied, SandboxError, UsageError
 from runner.events import RollbackRequested, RunCreated, StepDecided
 from runner.planning.codec import plan_json
 from runner.store.journal import Before
+from runner.store.layout import new_run_id
 from runner.store.locks import RunLock
 
 if TYPE_CHECKING:
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     from runner.engine.lanes import Lanes
     from runner.engine.run import Run
     from runner.events import CancelRequested
-    from runner.planning.plan import Plan
-    from runner.sandbox.base import Driver
+    from runner.planning.plan import ImageRef, Plan
+    from runner.sandbox.base import Driver, Image
     from runner.store.journal import Journal
 
 Ended = tuple[dict[str, Any], int]
@@ -61,8 +60,9 @@ class Runs:
                 greet()
             app.reap(driver, watching.say)
             images, warnings = app.images(plan, driver, watching.say)
+            images = self._equipped(plan, driver, images, watching)
             unenforced = tuple(f"{gap.what}: {gap.why}" for gap in driver.check().gaps)
-            run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(app.clock.now())) + os.urandom(3).hex()
+            run = new_run_id(app.clock.now())
             created = RunCreated(
                 plan.workflow,
                 plan.mode,
@@ -165,9 +165,20 @@ class Runs:
             app.reap(driver, watching.say, run.id)
             self._take_back(journal, run.id)
             images = app.same_images(plan, driver, created.images, watching.say)
+            images = self._equipped(plan, driver, images, watching)
             stage = Stage(ownership, plan, driver, images, watching, app.choices(plan), origin_of(run))
             with self._sweeping(journal):
                 return self._execute(stage, journal, None)
+
+    def _equipped(
+        self, plan: Plan, driver: Driver, images: dict[ImageRef, Image], watching: Watching
+    ) -> dict[ImageRef, Image]:
+        """Return the images with the Python packages of those that have a lock file."""
+        if not any(ref.lock for ref in images):
+            return images
+        from runner.installs import Installs
+
+        return Installs(self._app, plan, driver, watching).equip(images)
 
     def _begin(self, stage: Stage, journal: Journal) -> Ended:
         """Drive a new run, its first sandbox on its way while the rest of the engine loads."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from runner.engine.outputs import OUTPUT_FILE, read_outputs
@@ -24,8 +25,11 @@ class Leaks:
     def __init__(self, opened: Sequence[SecretPort], masker: Callable[[Sequence[bytes]], MaskerPort]) -> None:
         """Look for nothing where nothing was opened."""
         self._opened, self._masker = opened, masker
-        values = dict.fromkeys(value for secret in opened for value in secret.to_find())
-        self._all = masker(list(values)) if values else None
+
+    @cached_property
+    def _all(self) -> MaskerPort | None:
+        values = dict.fromkeys(value for secret in self._opened for value in secret.to_find())
+        return self._masker(list(values)) if values else None
 
     def in_text(self, text: str) -> str:
         """Return the name of a secret that stands in ``text``, or nothing."""

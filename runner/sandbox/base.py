@@ -49,13 +49,14 @@ class Image:
 
     ``name`` is what the author wrote; ``digest`` is ``sha256:…`` of the image configuration, or
     ``host:`` for the host's system folders; ``rootfs`` is the unpacked tree (bubblewrap), ``reference``
-    what the engine calls it (Docker).
+    what the engine calls it (Docker). ``packages`` is a tree of Python packages that it has beside its own.
     """
 
     name: str
     digest: str
     rootfs: Path | None = None
     reference: str = ""
+    packages: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

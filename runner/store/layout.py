@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import os
 import re
+import time
 from typing import TYPE_CHECKING
 
 from runner.errors import UsageError
@@ -37,6 +38,11 @@ def safe_name(name: str) -> str:
     if plain == name and plain:
         return plain
     return f"{plain}~{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:12]}"
+
+
+def new_run_id(now: float) -> str:
+    """Return the id of a run that begins at ``now`` (seconds since 1970)."""
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + os.urandom(3).hex()
 
 
 def is_run_id(name: object) -> bool:

@@ -139,6 +139,18 @@ def test_a_workflow_that_is_revoked_takes_no_other_with_it(project: LeasedProjec
     assert project.act("start", project.workflow("true", "good")).code == 0
 
 
+def test_a_runner_that_does_not_hear_is_named_and_its_lease_is_worth_nothing(project: LeasedProject) -> None:
+    child = project.running()
+    child.send_signal(signal.SIGSTOP)
+    done = project.act("revoke", "db", "")
+    assert done.code == 4
+    assert "still runs load.1" in done.report["left"][0]
+    assert "--take-over" in done.report["left"][0]
+    assert project.server.names("live") == []
+    child.send_signal(signal.SIGCONT)
+    assert finished(child).code == 3
+
+
 def test_a_source_that_is_down_leaves_the_lease_and_says_so(project: LeasedProject) -> None:
     child = project.running()
     project.server.down = True

@@ -26,7 +26,7 @@ class Limits:
     hello_seconds: float = 30.0
     resolve_seconds: float = 5.0
     connect_seconds: float = 10.0
-    idle_seconds: float = 600.0
+    idle_seconds: float = 3600.0
     connections: int = 128
     reports: int = 200
 

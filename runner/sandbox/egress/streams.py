@@ -11,6 +11,7 @@ import os
 import select
 import socket
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
     from runner.sandbox.egress.connections import Connections
 
-_CHUNK = 64 * 1024
+_CHUNK = 64 * 1024 - 9  # with its head, a frame fills a pipe once
+_PATIENCE = 1.0
+_PAUSE = 0.005
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
 _GONE = select.EPOLLHUP | select.EPOLLERR
 
@@ -67,30 +70,36 @@ class Streams:
         self._wake = -1
         self._words: list[bytes] = []
         self._closed = False
+        self._patience = 0.0
         self._thread: threading.Thread | None = None
 
     def take(self, kind: int, payload: bytes) -> None:
         """Obey a frame of PID 1; one of a stream that is no more means nothing."""
         number, body = int.from_bytes(payload[:4], "big"), memoryview(payload)[4:]
+        if self._poll is None:
+            self._begin()
         if kind == wire.OPEN:
             self._open(number, body[0], int.from_bytes(body[1:], "big"))
             return
         with self._lock:
             stream = self._streams.get(number)
             words = self._heed(stream, kind, body) if stream else b""
-            if words:
-                self._words.append(words)
-                os.eventfd_write(self._wake, 1)
+        if words:
+            self._reply(words)
 
     def end(self) -> None:
         """Nothing comes from PID 1 any more: what it said before is still given to the carriers."""
         with self._lock:
+            self._patience = _PATIENCE
             for stream in list(self._streams.values()):
                 stream.ended = stream.finishing = True
                 self._settle(stream)
 
     def close(self) -> None:
-        """Drop every stream and end the thread; may be called twice."""
+        """Drop every stream, once the carriers had a while to take the last of it, and end the thread."""
+        until = time.monotonic() + self._patience
+        while self._streams and time.monotonic() < until:
+            time.sleep(_PAUSE)
         with self._lock:
             for stream in list(self._streams.values()):
                 self._drop(stream)
@@ -101,16 +110,22 @@ class Streams:
             self._thread = None
 
     def _open(self, number: int, outlet: int, window: int) -> None:
+        if not self._connections.take_room():  # its carrier is slower than the step
+            self._reply(wire.encode_reset(number))
+            return
         ours, theirs = socket.socketpair()
         ours.settimeout(0)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, window)
         with self._lock:
-            if self._poll is None:
-                self._begin()
             stream = self._streams[number] = _Stream(number, ours, window, window)
             self._watch(stream)
-        self._connections.await_room()  # PID 1 keeps to fewer
         self._connections.hand_on(outlet, theirs)
+
+    def _reply(self, words: bytes) -> None:
+        """Have the thread write to the wire."""
+        with self._lock:
+            self._words.append(words)
+        os.eventfd_write(self._wake, 1)
 
     def _begin(self) -> None:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
