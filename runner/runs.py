@@ -76,7 +76,8 @@ class Runs:
             )
             with RunLock.acquire(app.layout, run), app.journal() as journal:
                 ownership = journal.create_run(run, json.dumps(plan_json(plan)), created, before)
-                stage = Stage(ownership, plan, driver, images, watching, chosen, created.origin)
+                seen = watching.around(driver) if watching.around else driver
+                stage = Stage(ownership, plan, seen, images, watching, chosen, created.origin)
                 return self._begin(stage, journal)
 
     def resume(self, prefix: str, watching: Watching, *, take_over: bool = False) -> Ended:

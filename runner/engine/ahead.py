@@ -48,7 +48,7 @@ class Attempts:
         spec = SandboxSpec(
             self.run, start.step, start.attempt, lane, image, mounts, step.limits, directory, phase
         )
-        return spec if not (step.egress or step.closed) else _with_outlets(spec, step)
+        return _with_outlets(spec, step) if step.has_way_out else spec
 
     @property
     def first(self) -> str | None:

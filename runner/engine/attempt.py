@@ -142,7 +142,7 @@ class Attempt:
 
     def _open_way(self) -> WayPort | None:
         step = self._task.step
-        if not (step.egress or step.closed):
+        if not step.has_way_out:
             return None
         return self._stores.network.open(step, self._headers, self._report)
 

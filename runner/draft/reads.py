@@ -1,0 +1,98 @@
+"""Which files below a folder are opened, by whomever: the kernel's inotify, by inode.
+
+A sandbox's mount shows the same inodes, so that what a step opens there is seen here. It is not seen whether
+a file was only looked at (stat), and what is not there cannot be watched. See inotify(7).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import struct
+import threading
+from pathlib import Path
+
+from runner.errors import SandboxError
+
+_CLOEXEC, _NONBLOCK = os.O_CLOEXEC, os.O_NONBLOCK
+_OPEN, _ONLY_FOLDERS = 0x20, 0x01000000
+_OVERFLOW, _FOLDER = 0x4000, 0x40000000
+_HEAD = struct.Struct("iIII")
+_READ = 1 << 16
+_LOOK = 0.2
+
+
+class Reads:
+    """Watches from construction to ``close``; paths are relative to ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        """Watch every folder below ``root``; raises ``SandboxError`` where the kernel refuses."""
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._descriptor = self._checked(self._libc.inotify_init1(_CLOEXEC | _NONBLOCK))
+        self._folders: dict[int, str] = {}
+        self._opened: set[str] = set()
+        self.lost = False
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        for folder, _, _ in os.walk(root):
+            number = self._libc.inotify_add_watch(
+                self._descriptor, os.fsencode(folder), ctypes.c_uint32(_OPEN | _ONLY_FOLDERS)
+            )
+            path = Path(folder).relative_to(root).as_posix()
+            self._folders[self._checked(number)] = "" if path == "." else f"{path}/"
+        self._thread = threading.Thread(target=self._watch, name="reads", daemon=True)
+        self._thread.start()
+
+    def forget(self) -> None:
+        """Begin anew: what was opened so far was not the step."""
+        with self._lock:
+            self._drain()
+            self._opened.clear()
+
+    def opened(self) -> frozenset[str]:
+        """Return the files that were opened."""
+        with self._lock:
+            self._drain()
+            return frozenset(self._opened)
+
+    def close(self) -> None:
+        """Watch no more; may be called twice."""
+        if not self._ended.is_set():
+            self._ended.set()
+            self._thread.join()
+            os.close(self._descriptor)
+
+    def _watch(self) -> None:
+        while not self._ended.is_set():
+            if select.select([self._descriptor], [], [], _LOOK)[0]:
+                with self._lock:
+                    self._drain()
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                data = os.read(self._descriptor, _READ)
+            except BlockingIOError:
+                return
+            place = 0
+            while place < len(data):
+                number, mask, _, length = _HEAD.unpack_from(data, place)
+                name = data[place + _HEAD.size : place + _HEAD.size + length].rstrip(b"\0")
+                place += _HEAD.size + length
+                self._take(number, mask, os.fsdecode(name))
+
+    def _take(self, number: int, mask: int, name: str) -> None:
+        if mask & _OVERFLOW:
+            self.lost = True
+        elif name and not mask & _FOLDER:
+            self._opened.add(self._folders[number] + name)
+
+    def _checked(self, result: int) -> int:
+        if result < 0:
+            why = os.strerror(ctypes.get_errno())
+            raise SandboxError(
+                f"what the script reads cannot be watched: {why}",
+                cure="raise fs.inotify.max_user_watches and max_user_instances",
+            )
+        return result
