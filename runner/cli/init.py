@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,17 +13,20 @@ from typing import TYPE_CHECKING
 from runner.cli.arguments import ENGINES
 from runner.cli.output import harmless
 from runner.cli.running import drive
-from runner.errors import RunnerError, UsageError, WorkflowError
+from runner.workflow.hosts import shown
 
 if TYPE_CHECKING:
     from runner.app import Watching
     from runner.draft.folder import Folder
     from runner.draft.script import Script
     from runner.draft.seen import Seen
+    from runner.errors import Problem
     from runner.runs import Ended, Runs
+    from runner.settings import Settings
     from runner.workflow.hosts import Rule
 
 _TOLD = 60
+_MOST_HOSTS = 5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -57,8 +61,9 @@ class _Task:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Watch and write; 0 when the script succeeded, 1 when it failed and a workflow was written all the same."""
+    """Watch and write; 1 when the script failed, of which a workflow is written too."""
     from runner.draft.folder import copied
+    from runner.draft.place import put, refuse_place
     from runner.draft.script import read_script
     from runner.draft.watched import opened
     from runner.settings import Settings, choices
@@ -68,52 +73,33 @@ def main(args: argparse.Namespace) -> int:
     settings = Settings.from_environment(os.environ)
     script = read_script(Path(args.script), args.arguments, args.sandbox)
     output = Path(args.output) if args.output else script.path.with_suffix(".yaml")
-    _refuse_place(output, script, force=args.force)
+    refuse_place(output, script.path, force=args.force)
     project = project_of(output)
     private = choices(settings, project).private
     rules = opened(args.hosts, private)
-    folder = copied(script.path.resolve().parent, Layout(settings.home).snapshots, settings.home)
+    folder = copied(script.path.resolve().parent, Layout(settings.home).snapshots, (settings.home, output))
     try:
         task = _Task(script, folder, output, project, rules, private)
         status, seen = _watched(settings, args, task)
         if not seen.is_the_scripts:
             print("runner init: nothing was written: the run says nothing of the script", file=sys.stderr)
             return status or 1
-        _write(_drafted(task, seen), output, force=args.force)
+        warnings = put(_drafted(task, seen), output, force=args.force)
     finally:
         folder.remove()
+    _tell(output, warnings, _next(args, task, seen))
     return 0 if seen.reason is None else 1
 
 
-def _refuse_place(output: Path, script: Script, *, force: bool) -> None:
-    """Refuse what would only be found wrong after the run."""
-    from runner.workflow.file import project_of
-
-    if os.path.lexists(output) and not force:
-        raise UsageError(f"{output} exists", cure="--force writes over it, -o FILE writes elsewhere")
-    if not output.parent.is_dir() or output.is_dir():
-        raise UsageError(f"{output} cannot be written: its folder is not there, or it is one")
-    if output.resolve() == script.path.resolve():
-        raise UsageError(f"{output} is the script itself")
-    project = project_of(output).resolve()
-    if not script.path.resolve().is_relative_to(project):
-        raise UsageError(
-            f"{output} would stand outside the script's project: a workflow mounts nothing from outside its own",
-            cure=f"write it to a folder of the project, or make one of {project} (an empty runner.yaml)",
-        )
-
-
-def _watched(settings: object, args: argparse.Namespace, task: _Task) -> tuple[int, Seen]:
+def _watched(settings: Settings, args: argparse.Namespace, task: _Task) -> tuple[int, Seen]:
     from runner.app import App
-    from runner.draft.reads import Reads
     from runner.draft.seen import what_was_seen
     from runner.draft.watched import Watch, watched_plan
     from runner.draft.witness import Witness
     from runner.history import History
 
     plan = watched_plan(settings, task.script, task.folder, Watch(task.project, task.opened, args.timeout))
-    reads = Reads(task.folder.root)
-    witness = Witness(reads)
+    witness = Witness(task.folder.root)
     ran: list[str] = []
 
     def act(runs: Runs, watching: Watching) -> Ended:
@@ -127,9 +113,9 @@ def _watched(settings: object, args: argparse.Namespace, task: _Task) -> tuple[i
             records = journal.records(ran[0])
         said = History.from_environment().last_lines(ran[0], task.script.name, "run", _TOLD)
         seen = what_was_seen(ran[0], records, said)
-        return status, replace(seen, usage=witness.used, read=reads.opened(), blind=reads.lost)
+        return status, witness.told(seen)
     finally:
-        reads.close()
+        witness.close()
 
 
 def _drafted(task: _Task, seen: Seen) -> str:
@@ -146,37 +132,21 @@ def _drafted(task: _Task, seen: Seen) -> str:
     return compose(Draft(script, seen, found, files, Network(seen, found, task.opened, task.private)))
 
 
-def _write(text: str, output: Path, *, force: bool) -> None:
-    """Put a checked workflow in its place at once; raises ``UsageError`` when something came to stand there."""
-    from runner.workflow.load import load
-
-    draft = output.with_name(f".{output.name[:100]}.{os.urandom(4).hex()}")
-    with draft.open("x", encoding="utf-8") as file:
-        file.write(text)
-    try:
-        warnings = load(draft).warnings
-        if force:
-            draft.replace(output)
-        else:
-            os.link(draft, output)
-    except WorkflowError as error:
-        told = "; ".join(f"line {each.line}: {each.message}" for each in error.problems)
-        raise RunnerError(f"no valid workflow could be made of what was seen: {told}") from error
-    except FileExistsError:
-        raise UsageError(f"{output} came to be while the script ran", cure="--force writes over it") from None
-    finally:
-        draft.unlink(missing_ok=True)
-    print(f"\nwrote {harmless(str(output))}: a valid workflow{_counted(len(warnings))}")
+def _tell(output: Path, warnings: tuple[Problem, ...], line: str) -> None:
+    counted = f", {len(warnings)} warning{'s' * (len(warnings) > 1)}" if warnings else ""
+    print(f"\nwrote {harmless(str(output))}: a valid workflow{counted}")
     for each in warnings:
-        print(harmless(f"  {output}:{each.line}: {each.message}{f' ({each.hint})' if each.hint else ''}"))
-    print(f"next: runner run {harmless(_argument(output))}")
+        hint = f" ({each.hint})" if each.hint else ""
+        print(harmless(f"  {output}:{each.line}: {each.message}{hint}"))
+    print(f"next: {harmless(line)}")
 
 
-def _counted(warnings: int) -> str:
-    return f", {warnings} warning{'s' * (warnings > 1)}" if warnings else ""
-
-
-def _argument(output: Path) -> str:
-    import shlex
-
-    return shlex.join([str(output)])
+def _next(args: argparse.Namespace, task: _Task, seen: Seen) -> str:
+    """Return what to type next: a script that failed is watched again, with what it lacked."""
+    if seen.reason is None:
+        return shlex.join(["runner", "run", str(task.output)])
+    lacking = [each for each in seen.asked if not each.rule][:_MOST_HOSTS]
+    hosts = [f"http{'' if each.is_plain else 's'}://{shown(each.host, each.port)}" for each in lacking]
+    more = [word for host in [*args.hosts, *hosts] for word in ("--egress", host)]
+    again = shlex.join(["runner", "init", "--force", *more, args.script, *args.arguments])
+    return f"give the script what it lacked, then: {again}"

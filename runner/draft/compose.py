@@ -73,10 +73,9 @@ def _write_head(page: Page, draft: Draft) -> None:
         "It may do that again and no more. The evidence stands beside each line; read it before you run it.",
     )
     if seen.reason is not None:
-        status = "" if seen.exit_code is None else f" (exit status {seen.exit_code})"
         page.note(
             "",
-            f"IT FAILED WHILE WATCHED{status}: {seen.detail or seen.reason}. What came after is not known.",
+            f"IT FAILED WHILE WATCHED: {seen.detail or seen.reason}. What came after is not known.",
         )
     for warning in seen.warnings:
         page.note("", f"warning: {warning}")

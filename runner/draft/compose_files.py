@@ -76,6 +76,10 @@ def write_mounts(page: Page, files: Files) -> None:
         )
     if files.seen.blind:
         page.note(f"{_STEP}  ", "it opened so much so fast that some of it may not have been seen")
+    if files.seen.by_bytes:
+        page.note(
+            f"{_STEP}  ", f"{files.seen.engine} shows what was read, and not what was only mapped into memory"
+        )
     _tell(page, f"{_STEP}  ", unfit, "was opened, and its name cannot stand in a mount")
     _tell(
         page,

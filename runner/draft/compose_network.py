@@ -17,7 +17,7 @@ _READS = frozenset({"GET", "HEAD"})
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What is known of the network: ``opened`` are the hosts that were let through, ``private`` the operator's."""
+    """What is known of the network: the rules that were ``opened``, and the operator's ``private`` hosts."""
 
     seen: Seen
     hints: Hints
@@ -63,9 +63,9 @@ def write_egress(page: Page, network: Network, indent: str) -> None:
         page.note(
             indent, "nothing undoes it: write compensate: {run: …}, or irreversible: true, or effects: read"
         )
-        for each in (*network.hints.reading, *network.hints.writing):
-            does = "reads" if each in network.hints.reading else "writes"
-            page.note(indent, f"  line {each.line}: {each.word} {does}")
+        for does, calls in (("reads", network.hints.reading), ("writes", network.hints.writing)):
+            for call in calls:
+                page.note(indent, f"  line {call.line}: {call.word} {does}")
 
 
 def write_staging(page: Page, network: Network, indent: str, commands: list[str] | None = None) -> None:
@@ -99,7 +99,7 @@ def _write_doubts(page: Page, network: Network, indent: str) -> None:
 
 def _how(asked: Asked) -> str:
     methods = ", ".join(sorted(asked.methods - {""})) or "connection"
-    times = f" ×{asked.count}" if asked.count > 1 else ""
+    times = f", {asked.count} times" if asked.count > 1 else ""
     became = f"denied while watched: {asked.denied}" if asked.denied else "let through"
     return f"{methods}{times}, {became}"
 

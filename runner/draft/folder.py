@@ -15,7 +15,7 @@ from runner.planning.digests import digest_of
 from runner.planning.tree import Caps, Copying, Refused, Walk, left_out, open_folder, stays_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 CAPS = Caps(entries=5_000, size=256 << 20, depth=32)
 _NEVER = frozenset(
@@ -39,14 +39,14 @@ class Folder:
         shutil.rmtree(self.root.parent, ignore_errors=True)
 
 
-def copied(source: Path, keep: Path, state: Path) -> Folder:
-    """Copy the folder ``source`` into a new one below ``keep``, without the folder ``state``.
+def copied(source: Path, keep: Path, without: Sequence[Path]) -> Folder:
+    """Copy the folder ``source`` into a new one below ``keep``, without what is not the script's to see.
 
     Raises ``UsageError`` for one that is too large.
     """
     target = Path(mkdtemp(prefix=".watched-", dir=keep))
     try:
-        hidden, without = _unfit(source, state)
+        hidden, lacking = _unfit(source, {path.resolve() for path in without})
         copy = Copying(target / "app")
         descriptor = open_folder(source)
         try:
@@ -64,19 +64,19 @@ def copied(source: Path, keep: Path, state: Path) -> Folder:
         ) from error
     files = tuple(path for path, kind, _, _ in rows if kind == "file")
     links = {path: content for path, kind, _, content in rows if kind == "link"}
-    return Folder(copy.root, digest_of([list(row) for row in rows]), files, links, without)
+    return Folder(copy.root, digest_of([list(row) for row in rows]), files, links, lacking)
 
 
-def _unfit(source: Path, state: Path) -> tuple[frozenset[tuple[int, int]], tuple[str, ...]]:
+def _unfit(source: Path, not_its: set[Path]) -> tuple[frozenset[tuple[int, int]], tuple[str, ...]]:
     """Return what no snapshot may hold, or no script needs: by device and inode, and in words."""
     hidden: set[tuple[int, int]] = set()
     without: list[str] = []
     for path, info in _entries(source):
         name = path.relative_to(source).as_posix()
-        if path.name not in _NEVER and not _is_unfit(path, name, info, state):
-            continue
-        hidden.add((info.st_dev, info.st_ino))
-        without.append(name)
+        is_not_its = path in not_its
+        if is_not_its or path.name in _NEVER or _is_unfit(path, name, info):
+            hidden.add((info.st_dev, info.st_ino))
+            without += [] if is_not_its else [name]
     return frozenset(hidden), tuple(without)
 
 
@@ -94,9 +94,9 @@ def _entries(source: Path) -> Iterator[tuple[Path, os.stat_result]]:
         folders[:] = [each for each in folders if each not in _NEVER]
 
 
-def _is_unfit(path: Path, name: str, info: os.stat_result, state: Path) -> bool:
+def _is_unfit(path: Path, name: str, info: os.stat_result) -> bool:
     if stat.S_ISLNK(info.st_mode):
-        return not stays_inside(name, os.readlink(path))
+        return not stays_inside(name, str(path.readlink()))
     if stat.S_ISDIR(info.st_mode):
-        return path.resolve() == state.resolve() or not os.access(path, os.R_OK | os.X_OK)
+        return not os.access(path, os.R_OK | os.X_OK)
     return not stat.S_ISREG(info.st_mode) or not os.access(path, os.R_OK)

@@ -73,13 +73,10 @@ def _called(calls: list[tuple[str, ast.Call]]) -> Iterator[tuple[str, int]]:
 
 
 def _indexed(node: ast.AST) -> Iterator[tuple[str, int]]:
-    if (
-        isinstance(node, ast.Subscript)
-        and isinstance(node.ctx, ast.Load)
-        and isinstance(node.slice, ast.Constant)
-    ):
-        if _dotted(node.value) in {"os.environ", "environ"}:
-            yield str(node.slice.value), node.lineno
+    if not (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)):
+        return
+    if isinstance(node.slice, ast.Constant) and _dotted(node.value) in {"os.environ", "environ"}:
+        yield str(node.slice.value), node.lineno
 
 
 def _imported(node: ast.AST) -> Iterator[tuple[str, int]]:

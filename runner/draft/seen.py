@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from runner.draft.watched import LEFT
@@ -40,7 +40,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """All that was seen: paths relative to the script's folder, names below ``/out`` and ``/work``."""
+    """All that was seen: paths relative to the script's folder, names below ``/out`` and ``/work``.
+
+    ``blind``: some of what it read may be missing; ``by_bytes``: what was opened and not read is missing.
+    """
 
     run: str
     engine: str
@@ -48,11 +51,12 @@ class Seen:
     reason: str | None = None
     detail: str = ""
     seconds: float = 0.0
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     asked: tuple[Asked, ...] = ()
     unnamed: int = 0
     read: frozenset[str] = frozenset()
     blind: bool = False
+    by_bytes: bool = False
     made: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     not_taken: tuple[str, ...] = ()
@@ -91,8 +95,6 @@ def what_was_seen(run: str, records: Sequence[Record], said: Iterable[str]) -> S
 
 
 def _with_end(seen: Seen, end: AttemptEnded, took: float) -> Seen:
-    from dataclasses import replace
-
     left = (name.removeprefix("./") for name in end.outputs.get(LEFT, "").split("\n"))
     return replace(
         seen,

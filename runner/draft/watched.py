@@ -1,4 +1,4 @@
-"""The plan that a script is watched by: its folder under ``/app``, ample limits, and all that it asks denied."""
+"""The plan that a script is watched by: its folder under ``/app``, ample limits, and nothing let through."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _END = "---- end of what was left ----"
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """How a script is watched: the ``project`` of the workflow to be, the hosts that are open, the timeout."""
+    """How a script is watched: the project of the workflow to be, the hosts that are open, the timeout."""
 
     project: Path
     opened: tuple[Rule, ...]

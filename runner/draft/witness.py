@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from runner.draft.reads import Reads
 from runner.sandbox.base import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
-    from runner.draft.reads import Reads
+    from runner.draft.seen import Seen
     from runner.sandbox.base import (
         Capabilities,
         Carrier,
@@ -30,17 +32,36 @@ LOOK = 0.02
 
 @dataclass(slots=True)
 class Witness:
-    """What was seen of the one step that is watched."""
+    """What is seen of the one step that is watched: what it opens below ``root``, and what it uses."""
 
-    reads: Reads
+    root: Path
+    reads: Reads | None = None
     used: Usage = field(default_factory=Usage)
 
     def around(self, driver: Driver) -> Driver:
         """Return the driver, watched."""
+        self.reads = Reads(self.root, by_bytes=driver.name == "gvisor")
         return WatchedDriver(driver, self)
 
+    def forget(self) -> None:
+        """Begin anew: what was opened so far was the engine's doing."""
+        if self.reads:
+            self.reads.forget()
+
+    def close(self) -> None:
+        """Watch no more."""
+        if self.reads:
+            self.reads.close()
+
+    def told(self, seen: Seen) -> Seen:
+        """Return what is known of the run, with what was seen here."""
+        if self.reads is None:
+            return seen
+        reads = self.reads
+        return replace(seen, usage=self.used, read=reads.read(), blind=reads.lost, by_bytes=reads.by_bytes)
+
     def note(self, now: Usage) -> None:
-        """Take what was used by now, and keep the most; an engine that knows nothing any more adds nothing."""
+        """Take what was used by now, and keep the most; who knows nothing any more adds nothing."""
         if now.memory is None and now.processes is None:
             return
         self.used = Usage(
@@ -84,7 +105,7 @@ class WatchedSandbox:
 
     def start(self, message: Message, carrier: Carrier | None = None) -> None:
         """Forget what the engine opened, and start."""
-        self._witness.reads.forget()
+        self._witness.forget()
         self._sandbox.start(message, carrier)
         self._looking.start()
 

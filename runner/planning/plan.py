@@ -83,8 +83,8 @@ class PlannedStep:
     in a snapshot) stand in for their results. ``final`` marks the steps under ``finally``. ``compensate``
     undoes the step, in a sandbox that inherited what it does not override; ``compensate_on`` says after which
     end (``succeeded``, ``failed``). ``publish`` maps results to paths in the project. ``egress`` is all
-    that it may reach; ``closed`` are ``tcp`` hosts that it reaches in production and not here. A ``watched`` step
-    has a way out even where nothing is open to it: what it asks for is denied, and recorded.
+    that it may reach; ``closed`` are ``tcp`` hosts that it reaches in production and not here. A
+    ``watched`` step has a way out even where nothing is open: what it asks for is denied, and recorded.
     """
 
     id: str

@@ -8,7 +8,6 @@ import re
 import signal
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.errors import SandboxError
@@ -16,6 +15,7 @@ from runner.sandbox.groups import CONTROLLERS, groups_of, usage_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from runner.sandbox.base import Limits, Usage
 

@@ -57,8 +57,8 @@ class Connection:
     """A connection that ended; bytes as the step sees them.
 
     ``denied`` says which rule was against it, ``failed`` what went wrong with one that was allowed. ``count``
-    is how many alike ones this stands for; bytes and seconds are their sums. ``method`` is HTTP's: ``CONNECT`` for
-    a tunnel, in which no other can be seen; empty where there was none.
+    is how many alike ones this stands for; bytes and seconds are their sums. ``method`` is HTTP's:
+    ``CONNECT`` for a tunnel, in which no other can be seen; empty where there was none.
     """
 
     host: str
