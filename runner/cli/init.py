@@ -62,7 +62,7 @@ class _Task:
 
 def main(args: argparse.Namespace) -> int:
     """Watch and write; 1 when the script failed, of which a workflow is written too."""
-    from runner.draft.folder import copied
+    from runner.draft.folder import copied, sweep
     from runner.draft.place import put, refuse_place
     from runner.draft.script import read_script
     from runner.draft.watched import opened
@@ -72,12 +72,14 @@ def main(args: argparse.Namespace) -> int:
 
     settings = Settings.from_environment(os.environ)
     script = read_script(Path(args.script), args.arguments, args.sandbox)
-    output = Path(args.output) if args.output else script.path.with_suffix(".yaml")
+    output = Path(args.output) if args.output else Path(args.script).with_suffix(".yaml")
     refuse_place(output, script.path, force=args.force)
     project = project_of(output)
     private = choices(settings, project).private
     rules = opened(args.hosts, private)
-    folder = copied(script.path.resolve().parent, Layout(settings.home).snapshots, (settings.home, output))
+    keep = Layout(settings.home).snapshots
+    sweep(keep)
+    folder = copied(script.path.parent, keep, (settings.home, output))
     try:
         task = _Task(script, folder, output, project, rules, private)
         status, seen = _watched(settings, args, task)
@@ -126,10 +128,18 @@ def _drafted(task: _Task, seen: Seen) -> str:
 
     script, folder = task.script, task.folder
     found = hints(script, folder.files)
-    home = script.path.resolve().parent
+    home = script.path.parent
     base = os.path.relpath(home, task.output.resolve().parent)
-    files = Files(script, seen, folder, base, own_modules(folder.files), found.host_paths(home))
+    files = Files(
+        script, seen, folder, base, own_modules(folder.files), (*found.host_paths(home), *_from_here(script))
+    )
     return compose(Draft(script, seen, found, files, Network(seen, found, task.opened, task.private)))
+
+
+def _from_here(script: Script) -> list[str]:
+    """Return the arguments that are paths where this was typed, and not where the script sees them."""
+    folder, paths = script.path.parent, [each for each in script.arguments if not each.startswith("-")]
+    return [each for each in paths if os.path.lexists(each) and not os.path.lexists(folder / each)]
 
 
 def _tell(output: Path, warnings: tuple[Problem, ...], line: str) -> None:

@@ -85,7 +85,7 @@ def write_mounts(page: Page, files: Files) -> None:
         page,
         f"{_STEP}  ",
         files.elsewhere,
-        "is named in the script, lies outside its folder and was not seen",
+        "is named, lies outside the script's folder, and was not shown to it",
     )
     _tell(page, f"{_STEP}  ", files.folder.without, "lies in its folder and was not shown to it")
 

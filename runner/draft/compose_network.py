@@ -100,7 +100,8 @@ def _write_doubts(page: Page, network: Network, indent: str) -> None:
 def _how(asked: Asked) -> str:
     methods = ", ".join(sorted(asked.methods - {""})) or "connection"
     times = f", {asked.count} times" if asked.count > 1 else ""
-    became = f"denied while watched: {asked.denied}" if asked.denied else "let through"
+    through = f"let through, and failed: {asked.failed}" if asked.failed else "let through"
+    became = f"denied while watched: {asked.denied}" if asked.denied else through
     return f"{methods}{times}, {became}"
 
 

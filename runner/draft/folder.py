@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -21,6 +24,8 @@ CAPS = Caps(entries=5_000, size=256 << 20, depth=32)
 _NEVER = frozenset(
     {".venv", "venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 )
+_PREFIX = ".watched-"
+_NEW = 60.0
 _CURE = "put the script and what it reads into a folder of their own"
 
 
@@ -39,12 +44,37 @@ class Folder:
         shutil.rmtree(self.root.parent, ignore_errors=True)
 
 
+def sweep(keep: Path) -> None:
+    """Remove the copies below ``keep`` that a killed process left; those of the living are locked."""
+    for path in keep.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            _sweep(path)
+
+
+def _sweep(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if time.time() - os.fstat(descriptor).st_mtime > _NEW and _locked(descriptor):
+            shutil.rmtree(path, ignore_errors=True)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def copied(source: Path, keep: Path, without: Sequence[Path]) -> Folder:
     """Copy the folder ``source`` into a new one below ``keep``, without what is not the script's to see.
 
     Raises ``UsageError`` for one that is too large.
     """
-    target = Path(mkdtemp(prefix=".watched-", dir=keep))
+    target = Path(mkdtemp(prefix=_PREFIX, dir=keep))
+    _locked(os.open(target, os.O_RDONLY | os.O_CLOEXEC))  # held as long as this process lives
     try:
         hidden, lacking = _unfit(source, {path.resolve() for path in without})
         copy = Copying(target / "app")

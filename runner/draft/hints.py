@@ -22,7 +22,7 @@ _OURS = frozenset(
         *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE"),
     }
 )
-_ELSEWHERE = ("/app/", "/in/", "/out/", "/work/", "/tmp/", "/run/", "/dev/", "/proc/", "/usr/", "/bin/")  # noqa: S108
+_ELSEWHERE = ("/app/", "/in/", "/out/", "/work/", "/dev/", "/proc/", "/usr/", "/bin/")
 _MOST = 20
 
 

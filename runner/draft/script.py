@@ -54,8 +54,9 @@ class Script:
 
 
 def read_script(path: Path, arguments: Sequence[str], profile: str | None = None) -> Script:
-    """Return the script at ``path``; raises ``UsageError`` for what cannot become a workflow."""
+    """Return the script that ``path`` leads to; raises ``UsageError`` for what cannot become a workflow."""
     try:
+        path = path.resolve(strict=True)
         data = path.read_bytes() if path.stat().st_size <= _LARGEST else None
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None

@@ -23,7 +23,7 @@ _MOST_HOSTS = 100
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A host that the proxy was asked for: by which methods, and the rule that let it through, if any."""
+    """A host that the proxy was asked for: by which methods, what let it through, what failed."""
 
     host: str
     port: int
@@ -31,6 +31,7 @@ class Asked:
     count: int
     rule: str
     denied: str
+    failed: str = ""
 
     @property
     def is_plain(self) -> bool:
@@ -117,6 +118,7 @@ def _asked(connections: Iterable[ConnectionEnded]) -> tuple[Asked, ...]:
     for (host, port), some in sorted(by_host.items())[:_MOST_HOSTS]:
         rule = next((each.rule for each in some if each.rule and not each.denied), "")
         denied = next((each.denied for each in some if each.denied), "")
+        failed = next((each.failed for each in some if each.failed), "")
         methods = frozenset(each.method for each in some)
-        found.append(Asked(host, port, methods, sum(each.count for each in some), rule, denied))
+        found.append(Asked(host, port, methods, sum(each.count for each in some), rule, denied, failed))
     return tuple(found)

@@ -76,7 +76,7 @@ def watched_plan(settings: Settings, script: Script, folder: Folder, watch: Watc
     digest = plan_digest(plan.definition, plan.mode, {APP: folder.digest}, {})
     return replace(
         plan,
-        workflow=script.name,
+        workflow=f"init-{script.name}",
         steps={script.name: planned},
         digest=digest,
         project=str(watch.project),
