@@ -62,6 +62,7 @@ class Runs:
                 app.reap(driver, watching.say)
                 images, warnings = app.images(plan, driver, watching.say)
             unenforced = tuple(f"{gap.what}: {gap.why}" for gap in able.result().gaps)
+            seen = watching.around(driver) if watching.around else driver
             run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(app.clock.now())) + os.urandom(3).hex()
             created = RunCreated(
                 plan.workflow,
@@ -76,7 +77,6 @@ class Runs:
             )
             with RunLock.acquire(app.layout, run), app.journal() as journal:
                 ownership = journal.create_run(run, json.dumps(plan_json(plan)), created, before)
-                seen = watching.around(driver) if watching.around else driver
                 stage = Stage(ownership, plan, seen, images, watching, chosen, created.origin)
                 return self._begin(stage, journal)
 

@@ -124,15 +124,15 @@ def _drafted(task: _Task, seen: Seen) -> str:
     from runner.draft.compose import Draft, compose
     from runner.draft.compose_files import Files
     from runner.draft.compose_network import Network
-    from runner.draft.hints import hints, own_modules
+    from runner.draft.hints import hints, named, own_modules
 
     script, folder = task.script, task.folder
     found = hints(script, folder.files)
     home = script.path.parent
     base = os.path.relpath(home, task.output.resolve().parent)
-    files = Files(
-        script, seen, folder, base, own_modules(folder.files), (*found.host_paths(home), *_from_here(script))
-    )
+    elsewhere = (*found.host_paths(home), *_from_here(script))
+    inside = named(found.strings, folder.files)
+    files = Files(script, seen, folder, base, own_modules(folder.files), elsewhere, inside)
     return compose(Draft(script, seen, found, files, Network(seen, found, task.opened, task.private)))
 
 

@@ -30,7 +30,8 @@ _MOST_TOLD = 5
 class Files:
     """What is known of files: ``base`` leads from the workflow's folder to the script's.
 
-    ``own`` are the script's own modules, ``elsewhere`` the paths of this machine that it names.
+    ``own`` are the script's own modules, ``elsewhere`` the paths of this machine that it names,
+    ``named`` those of its folder.
     """
 
     script: Script
@@ -39,6 +40,7 @@ class Files:
     base: str
     own: frozenset[str] = frozenset()
     elsewhere: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
 
     @property
     def copied(self) -> tuple[str, ...]:
@@ -64,7 +66,8 @@ def write_mounts(page: Page, files: Files) -> None:
     read = {name for name in files.seen.read if "__pycache__/" not in f"/{name}"} | {script}
     page.add(f"{_STEP}mounts:")
     unfit = []
-    for each in cover(read & {*files.folder.files} | {script}, files.folder.files, files.folder.links):
+    mounts = cover(read & {*files.folder.files} | {script}, files.folder.files, files.folder.links)
+    for each in mounts:
         if not is_nameable(each.path or "."):
             unfit.append(each.path)
             continue
@@ -74,6 +77,8 @@ def write_mounts(page: Page, files: Files) -> None:
         page.add(
             f"{_STEP}  - {quoted(f'{source}:{target}')}", "the script" if each.path == script else each.why
         )
+    unread = [name for name in files.named if not any(_touches(name, each.path) for each in mounts)]
+    _tell(page, f"{_STEP}  ", unread, "is named in the script, and nothing of it was opened")
     if files.seen.blind:
         page.note(f"{_STEP}  ", "it opened so much so fast that some of it may not have been seen")
     if files.seen.by_bytes:
@@ -88,6 +93,10 @@ def write_mounts(page: Page, files: Files) -> None:
         "is named, lies outside the script's folder, and was not shown to it",
     )
     _tell(page, f"{_STEP}  ", files.folder.without, "lies in its folder and was not shown to it")
+
+
+def _touches(name: str, mounted: str) -> bool:
+    return not mounted or f"{mounted}/".startswith(f"{name}/") or f"{name}/".startswith(f"{mounted}/")
 
 
 def write_run(page: Page, files: Files) -> list[str]:

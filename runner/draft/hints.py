@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from runner.workflow.hosts import canonical_host
@@ -69,6 +69,12 @@ class Hints:
             text for text in self.strings if text.startswith("/") and not f"{text}/".startswith(_ELSEWHERE)
         }
         return tuple(sorted(path for path in paths if _is_outside(path, folder)))[:_MOST]
+
+
+def named(strings: Iterable[str], files: Iterable[str]) -> tuple[str, ...]:
+    """Return the texts that are files, or folders of files, among ``files``."""
+    there = {each for path in files for each in (path, *map(str, PurePosixPath(path).parents))} - {"."}
+    return tuple(sorted({str(PurePosixPath(text)) for text in strings if text} & there))[:_MOST]
 
 
 def hints(script: Script, files: Iterable[str]) -> Hints:

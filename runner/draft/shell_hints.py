@@ -21,7 +21,7 @@ _WRITES = re.compile(
 _DIRECT = re.compile(
     r"(?:^|[\s;&|(])(ssh|scp|sftp|nc|ncat|telnet|ping|dig|nslookup|psql|mysql|redis-cli|ftp)(?=\s)"
 )
-_WORD = re.compile(r"(?:https?:/)?/[A-Za-z0-9._/@:%+-]+")
+_WORD = re.compile(r"[A-Za-z0-9._/@:%+-]*[./][A-Za-z0-9._/@:%+-]*")
 _MOST_WORDS = 2_000
 
 

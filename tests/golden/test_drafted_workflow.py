@@ -57,7 +57,9 @@ def drafted(folder: Path) -> str:
     script = read_script(folder / "fetch.py", ["--day", "last monday"])
     copy = Folder(folder, "sha256", FILES, {}, (".venv",))
     found = hints(script, FILES)
-    files = Files(script, SEEN, copy, ".", own_modules(FILES), ("/srv/prices.csv",))
+    files = Files(
+        script, SEEN, copy, ".", own_modules(FILES), ("/srv/prices.csv",), ("data/more.csv", "data")
+    )
     network = Network(SEEN, found, (parse_rule("https://api.example.com"),))
     return compose(Draft(script, SEEN, found, files, network))
 

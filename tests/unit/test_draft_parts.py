@@ -9,7 +9,7 @@ import pytest
 
 from runner.draft import sizes
 from runner.draft.cover import cover
-from runner.draft.hints import Hints, hints
+from runner.draft.hints import Hints, hints, named
 from runner.draft.script import Script, read_script
 from runner.errors import UsageError
 
@@ -159,6 +159,15 @@ def test_only_what_is_there_and_outside_is_a_path_of_the_host(tmp_path: Path) ->
         f"x = [{str(outside)!r}, {str(inside)!r}, '/no/such/file', '/dev/null', 'a\\0']",
     )
     assert found.host_paths(inside.parent) == (str(outside),)
+
+
+def test_what_the_text_names_in_its_folder_is_known() -> None:
+    files = ["data/in/rows.csv", "a.py", "b.txt"]
+    assert named(["data/", "./b.txt", "", "c.txt", "/b.txt", "data/in/rows.csv", "."], files) == (
+        "b.txt",
+        "data",
+        "data/in/rows.csv",
+    )
 
 
 @pytest.mark.parametrize("text", ["def", "x" * 100_000, "(" * 5000, "\ud800"])
