@@ -37,12 +37,13 @@ _ENGINES = ("docker", "gvisor", "bubblewrap")
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """Who watches a run and may end it; ``say`` takes a line of plain words."""
+    """Who watches a run and may end it; ``say`` takes a line of plain words, ``around`` wraps the driver."""
 
     observer: Observer
     cancellation: Cancellation
     abandonment: Cancellation
     say: Callable[[str], None]
+    around: Callable[[Driver], Driver] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ class Runs:
             images, warnings = app.images(plan, driver, watching.say)
             images = self._equipped(plan, driver, images, watching)
             unenforced = tuple(f"{gap.what}: {gap.why}" for gap in driver.check().gaps)
+            seen = watching.around(driver) if watching.around else driver
             run = new_run_id(app.clock.now())
             created = RunCreated(
                 plan.workflow,
@@ -76,7 +77,7 @@ class Runs:
             )
             with RunLock.acquire(app.layout, run), app.journal() as journal:
                 ownership = journal.create_run(run, json.dumps(plan_json(plan)), created, before)
-                stage = Stage(ownership, plan, driver, images, watching, chosen, created.origin)
+                stage = Stage(ownership, plan, seen, images, watching, chosen, created.origin)
                 with self._sweeping(journal):
                     return self._begin(stage, journal)
 

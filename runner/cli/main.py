@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": "run a workflow, each step in its own sandbox",
+    "init": "watch a script once in staging, and write the workflow that it needs",
     "exec": "run one command in a sandbox, no file needed",
     "validate": "check workflow files: every error, with line and column",
     "plan": "print what a run would do, without doing it",

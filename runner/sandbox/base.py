@@ -138,6 +138,18 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """The most that a sandbox has used so far: bytes and processes (threads too), ours among them.
+
+    None: this engine cannot tell. ``peaks`` is False where the kernel keeps no peak, and this is a sample.
+    """
+
+    memory: int | None = None
+    processes: int | None = None
+    peaks: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Collected:
     """A result file taken out of a dead sandbox: ``name`` relative to ``/out``, now at ``path``."""
 
@@ -207,6 +219,13 @@ class Sandbox(Protocol):
 
     def collect(self, patterns: Sequence[str]) -> Collection:
         """Take the files under ``/out`` that match; only after ``wait``."""
+        ...
+
+    def usage(self) -> Usage:
+        """Return what was used so far, from any thread, between ``start`` and ``destroy``; never raises.
+
+        Where the kernel forgets with the sandbox's end, nothing is known after it: ask before, and often.
+        """
         ...
 
     def destroy(self) -> None:

@@ -97,6 +97,7 @@ class Passage:
     received: int = 0
     denied: str = ""
     failed: str = ""
+    method: str = ""
     answered: bool = False
     quiet: bool = False
     began: float = field(default_factory=time.monotonic)
@@ -129,6 +130,7 @@ class Passage:
             sent=self.sent,
             received=self.received,
             seconds=round(time.monotonic() - self.began, 6),
+            method=self.method,
         )
 
     def _take(self, size: int) -> None:
