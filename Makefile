@@ -9,7 +9,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 WHEEL_STAMP := $(VENV)/.wheel
 SOURCES := pyproject.toml $(wildcard README.md LICENSE) $(shell find runner sandboxes -type f -not -name '*.pyc' 2>/dev/null)
 PYTEST := $(BIN)/python -P -m pytest -p no:cacheprovider -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR)
-PROFILES := minimal python
+PROFILES := minimal python shell
 
 .PHONY: help demo test check soak bench engine engine-stop images format clean
 

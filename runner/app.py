@@ -37,12 +37,13 @@ _ENGINES = ("docker", "gvisor", "bubblewrap")
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """Who watches a run and may end it; ``say`` takes a line of plain words."""
+    """Who watches a run and may end it; ``say`` takes a line of plain words, ``around`` wraps the driver."""
 
     observer: Observer
     cancellation: Cancellation
     abandonment: Cancellation
     say: Callable[[str], None]
+    around: Callable[[Driver], Driver] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +97,16 @@ class App:
 
         run, plan, watching = stage.ownership.run, stage.plan, stage.watching
         arbiter = Arbiter(run, plan, self.is_live, stage.choices.hold_after)
+        own = RunJournal(journal, stage.ownership, arbiter, len(journal.records(run)))
+        network = RunNetwork(stage.choices.authorities)
+        network.prepare(plan)
         stores = Stores(
-            RunJournal(journal, stage.ownership, arbiter, len(journal.records(run))),
+            own,
             Artifacts(self._settings.home),
             RunLogs(self.layout, run),
-            RunSecrets(self.bindings(), run, plan),
+            RunSecrets(self.bindings, own, plan, self.clock),
             Masker,
-            RunNetwork(stage.choices.authorities),
+            network,
         )
         return Work(
             run=run,
@@ -276,25 +280,11 @@ class App:
         from runner.vault.bindings import Bindings
         from runner.vault.sources.known import KnownSources
 
-        store = self._store()
-        return Bindings(self._settings.config, store, KnownSources(self._settings, store))
+        store = self.secret_store()
+        return Bindings(self._settings.config, store, self.clock, KnownSources(self._settings, store))
 
-    def set_secret(self, name: str, value: bytes, mode: str) -> None:
-        """Seal a value into the store."""
-        self._store().set(name, value, mode)
-
-    def secret_rows(self) -> list[dict[str, Any]]:
-        """Return every name with its source and who may have it; never a value."""
-        bound = [dataclasses.asdict(binding) for binding in self.bindings().list()]
-        named = {(row["name"], row["mode"]) for row in bound}
-        bound += [
-            {"name": stored.name, "source": "store", "mode": stored.mode, "workflow": None}
-            for stored in self._store().list()
-            if (stored.name, stored.mode) not in named
-        ]
-        return bound
-
-    def _store(self) -> SecretStore:
+    def secret_store(self) -> SecretStore:
+        """Return the operator's own encrypted values."""
         from runner.vault.store import SecretStore
 
         return SecretStore(self._settings.home, self._settings.config)

@@ -71,14 +71,14 @@ class History:
         """Return what the steps of a run reached and were denied; alike ones are one row and a ``count``."""
         with Journal(self._layout.journal, self._clock) as journal:
             events = [each.event for each in journal.records(run)]
-        rows: dict[tuple[str, str, str, int, str], dict[str, Any]] = {}
+        rows: dict[tuple[str, str, str, int, str, str], dict[str, Any]] = {}
         for event in events:
             if isinstance(event, ConnectionEnded):
-                key = (event.step, event.phase, event.host, event.port, event.denied)
+                key = (event.step, event.phase, event.host, event.port, event.denied, event.method)
                 row = rows.setdefault(key, {**asdict(event), "sent": 0, "received": 0, "count": 0})
                 for name in ("sent", "received", "count"):
                     row[name] += getattr(event, name)
-        shown = ("step", "phase", "host", "port", "rule", "denied", "sent", "received", "count")
+        shown = ("step", "phase", "host", "port", "method", "rule", "denied", "sent", "received", "count")
         return [{name: row[name] for name in shown} for row in rows.values()]
 
     def advice(self, report: dict[str, Any]) -> list[str]:

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from runner.planning.plan import PlannedStep
+    from runner.engine.ports import SecretPort
+    from runner.planning.plan import Plan, PlannedStep
     from runner.sandbox.egress.gate import Gate
     from runner.sandbox.egress.proxy import Proxy
     from runner.sandbox.egress.rules import Connection, Injection
-    from runner.vault.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +48,32 @@ class RunNetwork:
     _proxy: Proxy | None = field(default=None, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
+    def prepare(self, plan: Plan) -> None:
+        """Start the proxy where a step of the plan has a way out: it loads while its sandbox is made."""
+        steps = [step for step in plan.steps.values() if not step.shadowed and step.egress is not None]
+        if steps:
+            self._running().start(headers=any(use.as_header for step in steps for use in step.secrets))
+
     def open(
-        self, step: PlannedStep, headers: Mapping[str, Secret], report: Callable[[Connection], None]
+        self, step: PlannedStep, secrets: Mapping[str, SecretPort], report: Callable[[Connection], None]
     ) -> Way:
         """Return a way that leads where the step may go; raises ``PolicyDenied`` for a header elsewhere."""
         from runner.sandbox.egress.rules import Policy
         from runner.sandbox.egress.trust import FILE, authorities, environment
 
-        injections = tuple(each for name in headers for each in _added(step, name, headers[name]))
+        rules = step.egress or ()
+        injections: list[Injection] = []
+        for use in step.secrets:
+            if use.as_header:
+                injections += _added(step, use.secret, secrets[use.secret])
+            else:
+                _refuse_strangers(step, use.secret, secrets[use.secret])
         proxy = self._running()
-        outlets = (None, *(rule for rule in (*step.egress, *step.closed) if rule.kind == "tcp"))
-        gate = proxy.gate(Policy(step.egress, injections), outlets, report)
+        proxy.start()
+        outlets = (None, *(rule for rule in (*rules, *step.closed) if rule.kind == "tcp"))
+        gate = proxy.gate(Policy(rules, tuple(injections)), outlets, report)
         own = (proxy.authority,) if injections else ()
-        return Way(
-            gate, environment(rule.host for rule in step.egress), {FILE: authorities(self.trust, *own)}
-        )
+        return Way(gate, environment(rule.host for rule in rules), {FILE: authorities(self.trust, *own)})
 
     def close(self) -> None:
         """End the proxy; may be called twice."""
@@ -77,11 +88,10 @@ class RunNetwork:
         with self._lock:
             if self._proxy is None:
                 self._proxy = Proxy(trust=self.trust)
-                self._proxy.start()
             return self._proxy
 
 
-def _added(step: PlannedStep, name: str, secret: Secret) -> Iterator[Injection]:
+def _added(step: PlannedStep, name: str, secret: SecretPort) -> Iterator[Injection]:
     """Yield the headers that a secret becomes: on the hosts that the operator bound it to, and no other."""
     terms = secret.terms
     if terms is None or not terms.hosts:
@@ -89,7 +99,7 @@ def _added(step: PlannedStep, name: str, secret: Secret) -> Iterator[Injection]:
             f"secret {name} goes into a header and is bound to no host",
             cure=f"runner secrets bind {name} --from … --host HOST --header 'Authorization: Bearer {{}}'",
         )
-    exact = [rule for rule in step.egress if rule.kind == "web" and not rule.host.startswith("*.")]
+    exact = [rule for rule in step.egress or () if rule.kind == "web" and not rule.host.startswith("*.")]
     fitting = [rule for rule in exact if terms.allow(rule.host, rule.port)]
     if not fitting:
         raise PolicyDenied(
@@ -104,12 +114,12 @@ def _added(step: PlannedStep, name: str, secret: Secret) -> Iterator[Injection]:
         yield Injection(rule.host, rule.port, header, value, terms.methods, terms.paths)
 
 
-def refuse_strangers(step: PlannedStep, name: str, secret: Secret) -> None:
+def _refuse_strangers(step: PlannedStep, name: str, secret: SecretPort) -> None:
     """Raise ``PolicyDenied`` where a step that sees the secret reaches a host that it is not bound to."""
     terms = secret.terms
     if terms is None or not terms.hosts:
         return
-    others = [rule.written for rule in step.egress if not terms.allow(rule.host, rule.port)]
+    others = [rule.written for rule in step.egress or () if not terms.allow(rule.host, rule.port)]
     if others:
         raise PolicyDenied(
             f"secret {name} is bound to {', '.join(terms.hosts)}; {step.id} reaches {', '.join(others)} too",

@@ -155,6 +155,24 @@ def plan_command(settings: Settings, step: dict[str, Any], files: Sequence[Path]
     )
 
 
+def reached(settings: Settings, hosts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return ``hosts`` of a command line as a workflow writes them; private where the policy says so.
+
+    Raises ``UsageError`` for what is no host.
+    """
+    from runner.workflow.hosts import parse_rule
+
+    allowed = choices(settings).private
+    try:
+        rules = [parse_rule({"host": host, "insecure": host.startswith("http://")}) for host in hosts]
+    except ValueError as error:
+        raise UsageError(f"--egress {error}") from error
+    return [
+        {"host": host, "insecure": rule.insecure, "private": f"{rule.host}:{rule.port}" in allowed}
+        for host, rule in zip(hosts, rules, strict=True)
+    ]
+
+
 def _planned(request: _Request, loaded: LoadedWorkflow) -> Plan:
     from runner.planning.compile import PlanRequest, make_plan
     from runner.workflow.inputs import resolve_inputs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 from runner.app import Stage
 from runner.engine.again import carried, in_doubt, made_anew
 from runner.errors import PolicyDenied, SandboxError, UsageError
-from runner.events import CancelRequested, RollbackRequested, RunCreated, StepDecided
+from runner.events import RollbackRequested, RunCreated, StepDecided
 from runner.planning.codec import plan_json
 from runner.store.journal import Before
 from runner.store.layout import new_run_id
 from runner.store.locks import RunLock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from runner.app import App, Watching
     from runner.engine.lanes import Lanes
     from runner.engine.run import Run
+    from runner.events import CancelRequested
     from runner.planning.plan import ImageRef, Plan
     from runner.sandbox.base import Driver, Image
     from runner.store.journal import Journal
@@ -54,14 +54,15 @@ class Runs:
         app, chosen = self._app, self._app.choices(plan)
         self._refuse_held(plan, chosen.hold_after)
         for name in _secrets(plan):
-            app.bindings().find(name, plan.workflow, plan.mode)
+            app.bindings().find(name, plan.workflow, plan.mode, plan.definition)
         with _closing(app.driver(engine or chosen.engine, plan.mode, watching.say)) as driver:
-            with ThreadPoolExecutor(1, "check") as aside:
-                able = aside.submit(driver.check)
-                app.reap(driver, watching.say)
-                images, warnings = app.images(plan, driver, watching.say)
+            if greet := getattr(driver, "greet", None):  # a driver that need not ask has no such thing
+                greet()
+            app.reap(driver, watching.say)
+            images, warnings = app.images(plan, driver, watching.say)
             images = self._equipped(plan, driver, images, watching)
-            unenforced = tuple(f"{gap.what}: {gap.why}" for gap in able.result().gaps)
+            unenforced = tuple(f"{gap.what}: {gap.why}" for gap in driver.check().gaps)
+            seen = watching.around(driver) if watching.around else driver
             run = new_run_id(app.clock.now())
             created = RunCreated(
                 plan.workflow,
@@ -76,8 +77,9 @@ class Runs:
             )
             with RunLock.acquire(app.layout, run), app.journal() as journal:
                 ownership = journal.create_run(run, json.dumps(plan_json(plan)), created, before)
-                stage = Stage(ownership, plan, driver, images, watching, chosen, created.origin)
-                return self._begin(stage, journal)
+                stage = Stage(ownership, plan, seen, images, watching, chosen, created.origin)
+                with self._sweeping(journal):
+                    return self._begin(stage, journal)
 
     def resume(self, prefix: str, watching: Watching, *, take_over: bool = False) -> Ended:
         """Go on with a run that was interrupted or held; raises ``UsageError`` when it has ended."""
@@ -109,7 +111,7 @@ class Runs:
         events = carried(run, made_anew(run, again.start))
         return self.start(run.plan, engine, watching, Before(run.id, run.seq, origin_of(run), events))
 
-    def cancel(self, prefix: str, why: str, watching: Watching, *, rollback: bool) -> Ended:
+    def cancel(self, prefix: str, requests: Sequence[CancelRequested], watching: Watching) -> Ended:
         """Ask a live run to end and return how it stands; a run that nobody drives is ended here.
 
         Raises ``UsageError`` when it has ended.
@@ -118,7 +120,8 @@ class Runs:
 
         with self._app.journal() as journal:
             run = journal.find(prefix)
-            journal.note(run, CancelRequested(why, rollback))
+            for request in requests:
+                journal.note(run, request)
             if not self._app.is_live(run):
                 return self.resume(run, watching)
             watching.say(f"asked the runner of {run} to end it; runner show {run} says how it ended")
@@ -161,10 +164,12 @@ class Runs:
             driver.check()
             ownership = journal.open_run(run.id)  # first: a runner that still lives begins nothing after this
             app.reap(driver, watching.say, run.id)
+            self._take_back(journal, run.id)
             images = app.same_images(plan, driver, created.images, watching.say)
             images = self._equipped(plan, driver, images, watching)
             stage = Stage(ownership, plan, driver, images, watching, app.choices(plan), origin_of(run))
-            return self._execute(stage, journal, None)
+            with self._sweeping(journal):
+                return self._execute(stage, journal, None)
 
     def _equipped(
         self, plan: Plan, driver: Driver, images: dict[ImageRef, Image], watching: Watching
@@ -193,7 +198,27 @@ class Runs:
 
         records = journal.records(stage.ownership.run)
         ended = execute(self._app.work(stage, journal, ahead), records)
+        self._take_back(journal, ended.id)  # a source that did not answer then may answer now
         return run_object(ended), exit_code(ended)
+
+    def _take_back(self, journal: Journal, run: str) -> None:
+        """Take back the leases of a run that we drive or drove."""
+        if any(lease.run == run for lease in journal.open_leases()):
+            from runner.custody.sweep import Sweep
+
+            sweep = Sweep(self._app, journal)
+            sweep.take_back(sweep.of(run))
+
+    @contextmanager
+    def _sweeping(self, journal: Journal) -> Iterator[None]:
+        """Take back, beside what happens inside, the leases of runs that nobody drives."""
+        if not journal.open_leases():
+            yield
+            return
+        from runner.custody.sweep import Sweep
+
+        with Sweep(self._app, journal).beside():
+            yield
 
     def _refuse_held(self, plan: Plan, hold_after: int) -> None:
         if not hold_after:

@@ -34,6 +34,14 @@ def parse_duration(value: object) -> float:
     return seconds
 
 
+def shown_duration(seconds: float) -> str:
+    """Return seconds as a person writes them, in the largest unit that divides them."""
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % _SECONDS[unit] == 0:
+            return f"{seconds / _SECONDS[unit]:g}{unit}"
+    return f"{seconds:g}s"
+
+
 def parse_size(value: object) -> int:
     """Return the bytes of a size such as ``256MiB`` or ``1GB``; raises ``ValueError`` in plain words."""
     if value == 0 and not isinstance(value, bool):

@@ -7,22 +7,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.errors import UsageError
-from runner.events import CancelRequested, TurnAwaited
+from runner.events import AttemptStarted, CancelRequested, TurnAwaited
 from runner.store.journal import fence_lost
 from runner.store.logs import LogWriter
-from runner.vault.lease import Holder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from runner.admission.arbiter import Arbiter
+    from runner.clock import Clock
     from runner.engine.ports import LogWriterPort
-    from runner.events import AttemptStarted, Event, Record
+    from runner.events import Event, Record
     from runner.planning.plan import ImageRef, Plan
     from runner.sandbox.base import Image
     from runner.store.journal import Journal, Ownership
     from runner.store.layout import Layout
+    from runner.vault.binding import Binding
     from runner.vault.bindings import Bindings
+    from runner.vault.leases import Leases
     from runner.vault.secret import Secret
 
 
@@ -103,19 +105,42 @@ class RunLogs:
         return AttemptLog(LogWriter(self.layout.log(self.run, step, attempt, phase), limit))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RunSecrets:
-    """The operator's secrets as one workflow in one mode may have them."""
+    """The operator's secrets as one workflow in one mode may have them; a run without any loads nothing."""
 
-    bindings: Bindings
-    run: str
+    bindings: Callable[[], Bindings]
+    journal: RunJournal
     plan: Plan
+    clock: Clock
+    _leases: dict[AttemptStarted, Leases] = field(default_factory=dict, init=False, repr=False)
 
     def open(self, name: str, attempt: AttemptStarted, ttl: float) -> Secret:
         """Fetch a value; raises ``PolicyDenied`` when it is not bound for this workflow and mode."""
+        from runner.vault.bindings import asked
+        from runner.vault.lease import Holder
+        from runner.vault.leases import MARGIN, Leases
+        from runner.vault.opened import secret_of
+
         plan, step = self.plan, (attempt.step, attempt.attempt, attempt.phase)
-        holder = Holder(self.run, plan.workflow, plan.mode, *step, plan.definition, plan.digest)
-        return self.bindings.resolve(name, holder, ttl)
+        run = self.journal.ownership.run
+        holder = Holder(run, plan.workflow, plan.mode, *step, plan.definition, plan.digest)
+        binding = self._find(name)
+        leases = self._leases.get(attempt)
+        if leases is None:
+            leases = self._leases[attempt] = Leases(holder, self.journal.record, self.clock)
+        longest = min(ttl + MARGIN, binding.ttl or ttl + MARGIN)
+        minted = leases.take(name, asked(binding, holder), self.bindings().source(binding.scheme), longest)
+        self._find(name)  # who revokes says so first and looks for leases then: one of both sees the other
+        return secret_of(binding, minted)
+
+    def close(self, attempt: AttemptStarted) -> None:
+        """Take back what the attempt had; what does not answer now is tried again later."""
+        if leases := self._leases.pop(attempt, None):
+            leases.give_back()
+
+    def _find(self, name: str) -> Binding:
+        return self.bindings().find(name, self.plan.workflow, self.plan.mode, self.plan.definition)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,9 +40,10 @@ class Server:
     def paused(self) -> Iterator[None]:
         """Let it take connections and answer nothing."""
         pids = [self.child.pid, *_children(self.child.pid)]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
         try:
+            for pid in pids:
+                with suppress(ProcessLookupError):  # a session may end meanwhile
+                    os.kill(pid, signal.SIGSTOP)
             yield
         finally:
             for pid in pids:

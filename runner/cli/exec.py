@@ -40,9 +40,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command; the exit status is the contract's."""
-    from runner.plans import plan_command
+    from runner.plans import plan_command, reached
     from runner.settings import Settings
 
+    settings = Settings.from_environment(os.environ)
     for name in args.inputs:
         if not Path(name).is_file():
             raise UsageError(f"--in {name}: there is no such file")
@@ -54,8 +55,8 @@ def main(args: argparse.Namespace) -> int:
         "secrets": {name.upper(): name for name in args.secrets},
     }
     if args.hosts:  # who types the command wants it run, in staging too
-        step |= {"egress": args.hosts, "staging": {"run": args.command}}
-    plan = plan_command(Settings.from_environment(os.environ), step, [Path(name) for name in args.inputs])
+        step |= {"egress": reached(settings, args.hosts), "staging": {"run": args.command}}
+    plan = plan_command(settings, step, [Path(name) for name in args.inputs])
     return drive(
         lambda runs, watching: runs.start(plan, args.engine, watching), list(plan.steps), as_json=args.json
     )

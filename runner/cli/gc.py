@@ -1,4 +1,4 @@
-"""``runner gc``: remove what dead runs left behind; foreign things are never touched."""
+"""``runner gc``: remove what dead runs left behind, leases too; foreign things are never touched."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from runner.cli.output import harmless
+from runner.errors import SourceUnavailable
 
 if TYPE_CHECKING:
     import argparse
@@ -19,12 +20,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Remove leftovers and name them."""
     from runner.app import App
+    from runner.custody.sweep import Sweep
 
     del args
-    removed = App.from_environment().collect_garbage(
-        lambda words: print(harmless(words), file=sys.stderr, flush=True)
-    )
+    app = App.from_environment()
+    removed = app.collect_garbage(lambda words: print(harmless(words), file=sys.stderr, flush=True))
     for name in removed:
         print(f"removed {name}")
-    print(f"{len(removed)} leftovers removed")
-    return 0
+    with app.journal() as journal:
+        sweep = Sweep(app, journal)
+        tried = sweep.take_back(sweep.dead())
+    for each in tried:
+        print(harmless(f"not taken back: {each}" if each.left else f"taken back: {each}"))
+    print(f"{len(removed)} leftovers removed, {sum(not each.left for each in tried)} leases taken back")
+    return SourceUnavailable.exit_code if any(each.left for each in tried) else 0

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": "run a workflow, each step in its own sandbox",
+    "init": "watch a script once in staging, and write the workflow that it needs",
     "exec": "run one command in a sandbox, no file needed",
     "validate": "check workflow files: every error, with line and column",
     "plan": "print what a run would do, without doing it",
@@ -34,7 +35,7 @@ COMMANDS = {
     "approve": "decide that a held write may be attempted again, or was done",
     "reject": "decide that a held write is given up",
     "breakers": "list, trip and reset circuit breakers",
-    "secrets": "set, bind and list secrets (the operator's side)",
+    "secrets": "set, bind, list, rotate and revoke secrets (the operator's side)",
     "keys": "print and rotate the keys that sign the identities of steps",
     "sandbox": "build and list sandbox profiles",
     "doctor": "say what this machine can enforce, and the cure for each gap",

@@ -35,6 +35,7 @@ def main(args: argparse.Namespace) -> int:
 def _checked(name: str, *, as_json: bool) -> list[Problem]:
     from runner.planning.declared import undeclared
     from runner.settings import Settings, choices
+    from runner.workflow.literals import literals
     from runner.workflow.load import load
 
     try:
@@ -47,7 +48,7 @@ def _checked(name: str, *, as_json: bool) -> list[Problem]:
     problems = list(undeclared(loaded, declared))
     if not problems and not as_json:
         print(f"{name}: ok, {len(loaded.model.steps)} steps")
-    return [*loaded.warnings, *problems]
+    return [*loaded.warnings, *problems, *literals(loaded)]
 
 
 def _as_json(problem: Problem) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from runner.engine.lanes import Lanes
 from runner.errors import SandboxError
 from runner.events import PHASE_COMPENSATE, AttemptEnded, AttemptStarted
 from runner.sandbox.base import Mount, SandboxSpec
@@ -16,8 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from runner.engine.lanes import Lanes
     from runner.planning.plan import ImageRef, Plan, PlannedStep
     from runner.sandbox.base import Driver, Image
+    from runner.workflow.hosts import Rule
+
+FIRST_LANE = 0
 
 
 class Attempts:
@@ -51,7 +54,7 @@ class Attempts:
         spec = SandboxSpec(
             self.run, start.step, start.attempt, lane, image, mounts, step.limits, directory, phase
         )
-        return spec if not (step.egress or step.closed) else _with_outlets(spec, step)
+        return spec if step.egress is None else _with_outlets(spec, (*step.egress, *step.closed))
 
     @property
     def first(self) -> str | None:
@@ -64,10 +67,10 @@ class Attempts:
         return None if self.plan.turns else next(sure, None)
 
 
-def _with_outlets(spec: SandboxSpec, step: PlannedStep) -> SandboxSpec:
+def _with_outlets(spec: SandboxSpec, rules: tuple[Rule, ...]) -> SandboxSpec:
     from runner.sandbox.egress.rules import outlets_of
 
-    return replace(spec, outlets=outlets_of((*step.egress, *step.closed)))
+    return replace(spec, outlets=outlets_of(rules))
 
 
 def lanes_ahead(attempts: Attempts, driver: Driver, images: Mapping[ImageRef, Image], count: int) -> Lanes:
@@ -76,12 +79,14 @@ def lanes_ahead(attempts: Attempts, driver: Driver, images: Mapping[ImageRef, Im
     The run must stand in the journal: a sandbox that a crash leaves behind is found by it. Whoever asked
     closes the lanes.
     """
-    lanes = Lanes(count, driver)
-    name = attempts.first
+    name, begun = attempts.first, None
     begin = getattr(driver, "begin", None)  # a driver whose sandboxes come at once has no such thing
     if name is not None and begin is not None:
-        lane = lanes.all[0]
-        spec = attempts.spec(AttemptStarted(name, 1), lane.number, images)
         with suppress(SandboxError):  # the attempt itself will meet it, and say so
-            lane.adopt(name, begin(spec))
+            begun = begin(attempts.spec(AttemptStarted(name, 1), FIRST_LANE, images))
+    from runner.engine.lanes import Lanes  # loads while the engine starts it
+
+    lanes = Lanes(count, driver)
+    if name is not None and begun is not None:
+        lanes.all[FIRST_LANE].adopt(name, begun)
     return lanes

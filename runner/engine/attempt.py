@@ -9,20 +9,22 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from runner.engine.outputs import OUTPUT_FILE, read_outputs
+from runner.engine.outputs import OUTPUT_FILE
 from runner.engine.pump import Pump
-from runner.errors import PolicyDenied, SandboxError, StoreError
-from runner.events import PHASE_RUN, ArtifactKept, AttemptEnded, AttemptStarted, ConnectionEnded
+from runner.engine.results import Leaks, Results
+from runner.errors import PolicyDenied, SandboxError, SourceUnavailable, StoreError
+from runner.events import PHASE_RUN, AttemptEnded, AttemptStarted, ConnectionEnded
 from runner.sandbox.base import Exit, Message, SecretValue
 from runner.sandbox.packages import variables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from runner.engine.ports import MaskerPort, Observer, SecretPort, Stores, WayPort, Work
     from runner.planning.plan import PlannedStep
-    from runner.sandbox.base import Collection, Sandbox, SandboxSpec
+    from runner.sandbox.base import Collection as Collected
+    from runner.sandbox.base import Sandbox, SandboxSpec
     from runner.sandbox.egress.rules import Connection
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -56,9 +58,10 @@ class Attempt:
         self._sandbox: Sandbox | None = None
         self._stopped = ""
         self._detail = ""
+        self._grace = task.step.grace
         self._began = False
         self._masker: MaskerPort = work.stores.masker([])
-        self._headers: dict[str, SecretPort] = {}
+        self._secrets: dict[str, SecretPort] = {}
 
     @property
     def _start(self) -> AttemptStarted:
@@ -75,16 +78,23 @@ class Attempt:
                 return
             if not self._stopped:
                 self._stopped, self._detail = reason, detail
-            live = self._live
+            self._grace = self._task.step.grace if grace is None else grace
+            live, grace = self._live, self._grace
         if live:
-            live.stop(grace=self._task.step.grace if grace is None else grace)
+            live.stop(grace=grace)
+
+    def holds(self, names: Collection[str]) -> list[str]:
+        """Return which of these secrets the attempt has, or is about to have."""
+        return sorted({use.secret for use in self._task.step.secrets if use.secret in names})
 
     def run(self) -> AttemptEnded:
         """Make the attempt and return its end, with its sandbox dead; raises ``StoreError`` only."""
         try:
-            return self._run_sandboxed(self._open_secrets())
+            return self._run_sandboxed()
         except PolicyDenied as error:
             return self._ended(None, "denied", str(error))
+        except SourceUnavailable as error:
+            return self._ended(None, self._stopped or "infra", self._detail or str(error))
         except SandboxError as error:
             if self._stopped:
                 return self._ended(None, self._stopped, self._detail)
@@ -103,25 +113,36 @@ class Attempt:
                 self._sandbox.destroy()
 
     def _open_secrets(self) -> tuple[SecretValue, ...]:
-        values, step = [], self._task.step
-        for use in step.secrets:
-            secret = self._stores.secrets.open(use.secret, self._start, step.timeout + step.grace)
-            self._work.opened[use.secret] = secret
+        values = []
+        for use in self._task.step.secrets:
+            secret = self._secrets.get(use.secret) or self._open_secret(use.secret)
             if use.as_env and b"\0" in secret.reveal():
                 raise PolicyDenied(
                     f"secret {use.secret} holds a NUL byte, which no variable can: use it as a file"
                 )
-            if use.as_header:
-                self._headers[use.secret] = secret
-            else:
+            if not use.as_header:
                 values.append(SecretValue(use.name, secret.reveal(), use.as_env))
-        self._masker = self._stores.masker([one.reveal() for one in list(self._work.opened.values())])
+        hidden = dict.fromkeys(value for one in self._opened() for value in one.to_mask())
+        self._masker = self._stores.masker(list(hidden))
         return tuple(values)
 
-    def _run_sandboxed(self, secrets: tuple[SecretValue, ...]) -> AttemptEnded:
-        self._sandbox = sandbox = self._task.sandbox()
+    def _open_secret(self, name: str) -> SecretPort:
+        step = self._task.step
+        secret = self._stores.secrets.open(name, self._start, step.timeout + step.grace)
+        self._work.opened.add(secret)
+        self._secrets[name] = secret
+        return secret
+
+    def _opened(self) -> tuple[SecretPort, ...]:
+        return (*self._secrets.values(), *self._work.opened.all())
+
+    def _run_sandboxed(self) -> AttemptEnded:
+        self._sandbox = sandbox = (
+            self._task.sandbox()
+        )  # first: one made ahead is gone at the end, whatever happens
         way = None
         try:
+            secrets = () if self._stopped else self._open_secrets()
             if self._stopped:
                 return self._ended(None, self._stopped, self._detail)
             way = self._open_way()
@@ -138,14 +159,18 @@ class Attempt:
         finally:
             with self._lock:
                 self._live = None
-            if way:
-                way.close()
+            try:
+                if way:
+                    way.close()
+            finally:
+                if self._task.step.secrets:  # the step is dead: what it had is of no use from now on
+                    self._stores.secrets.close(self._start)
 
     def _open_way(self) -> WayPort | None:
         step = self._task.step
-        if not (step.egress or step.closed):
+        if step.egress is None:
             return None
-        return self._stores.network.open(step, self._headers, self._report)
+        return self._stores.network.open(step, self._secrets, self._report)
 
     def _report(self, seen: Connection) -> None:
         """Record what became of a connection; a step whose connections cannot be recorded ends."""
@@ -162,9 +187,9 @@ class Attempt:
     def _go_live(self, sandbox: Sandbox) -> None:
         with self._lock:
             self._live = sandbox
-            stopped = self._stopped
+            stopped, grace = self._stopped, self._grace
         if stopped:
-            sandbox.stop(grace=self._task.step.grace)
+            sandbox.stop(grace=grace)
 
     def _message(self, secrets: tuple[SecretValue, ...], way: WayPort | None) -> Message:
         step = self._task.step
@@ -204,19 +229,13 @@ class Attempt:
         finally:
             log.close()
 
-    def _conclude(self, exited: Exit, collection: Collection) -> AttemptEnded:
-        outputs: dict[str, str] = {}
-        kept: list[ArtifactKept] = []
-        bad = [words for words in collection.refused if words != f"{OUTPUT_FILE}: was not written"]
+    def _conclude(self, exited: Exit, collection: Collected) -> AttemptEnded:
+        leaks = Leaks(self._opened(), self._stores.masker)
+        found = Results(self._masker, leaks, self._stores.artifacts)
+        found.refused = [words for words in collection.refused if words != f"{OUTPUT_FILE}: was not written"]
         for file in collection.files:
-            if file.name == OUTPUT_FILE:
-                outputs, lines = read_outputs(file.path, self._mask)
-                bad += lines
-            else:
-                kept.append(
-                    ArtifactKept(self._masker.mask_text(file.name), *self._stores.artifacts.keep(file.path))
-                )
-        reason, detail = self._verdict(exited, {file.name for file in collection.files}, bad)
+            found.take(file)
+        reason, detail = self._verdict(exited, {file.name for file in collection.files}, found)
         return AttemptEnded(
             self._task.step.id,
             self._task.number,
@@ -224,25 +243,23 @@ class Attempt:
             exit_code=exited.code,
             reason=reason,
             detail=self._masker.mask_text(detail),
-            outputs={key: self._masker.mask_text(value) for key, value in outputs.items()},
-            artifacts=tuple(kept),
-            refused=tuple(map(self._masker.mask_text, bad)),
+            outputs={key: self._masker.mask_text(value) for key, value in found.outputs.items()},
+            artifacts=tuple(found.kept),
+            refused=tuple(map(self._masker.mask_text, found.refused)),
             began=not exited.refused,
             final=exited.refused,
         )
 
-    def _mask(self, data: bytes) -> bytes:
-        stream = self._masker.fork()
-        return stream.feed(data) + stream.flush()
-
-    def _verdict(self, exited: Exit, names: set[str], refused: list[str]) -> tuple[str | None, str]:
+    def _verdict(self, exited: Exit, names: set[str], found: Results) -> tuple[str | None, str]:
         if self._stopped and (exited.reason is not None or self._stopped == "log-limit"):
             return self._stopped, self._detail
+        if found.leaked:
+            return "secret-leak", found.leaked
         if exited.reason is not None:
             return exited.reason, exited.detail
         missing = [one for one in self._task.step.outputs if not _GLOB & set(one) and one not in names]
         if missing:
-            told = {line.partition(": ")[0]: line for line in refused}
+            told = {line.partition(": ")[0]: line for line in found.refused}
             words = "; ".join(told.get(one, f"{one}: was not written") for one in missing)
             return "exit", f"a promised file is not there: {words}"
         return None, exited.detail

@@ -23,6 +23,7 @@ from runner.events import (
     Record,
     RunEnded,
     RunStarted,
+    SecretRevoked,
 )
 
 if TYPE_CHECKING:
@@ -200,7 +201,15 @@ class Executor:
         for record in records:
             self._run.apply(record)
             self._watch.event(record)
+            if isinstance(record.event, SecretRevoked):
+                self._withdraw(record.event)
         return records
+
+    def _withdraw(self, revoked: SecretRevoked) -> None:
+        """End the attempts that hold what was revoked; whoever begins later is refused by the bindings."""
+        for flight in self._flights.values():
+            for name in flight.attempt.holds(revoked.names):
+                flight.attempt.stop("denied", f"secret {name} was revoked by {revoked.who}", grace=0)
 
     def _close(self) -> None:
         for flight in self._flights.values():

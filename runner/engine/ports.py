@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from runner.engine.opened import Opened
 from runner.sandbox.base import Carrier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from runner.clock import Cancellation, Clock
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from runner.planning.plan import ImageRef, Plan, PlannedStep
     from runner.sandbox.base import Driver, Image
     from runner.sandbox.egress.rules import Connection
+    from runner.vault.binding import Terms
 
 
 class JournalPort(Protocol):
@@ -87,8 +89,21 @@ class SecretPort(Protocol):
         """The name in the workflow."""
         ...
 
+    @property
+    def terms(self) -> Terms | None:
+        """Which hosts it may be sent to, and how."""
+        ...
+
     def reveal(self) -> bytes:
         """Return the value."""
+        ...
+
+    def to_mask(self) -> tuple[bytes, ...]:
+        """Return every value that no output may show: what came with it from its source too."""
+        ...
+
+    def to_find(self) -> tuple[bytes, ...]:
+        """Return those that no result may hold: not what is masked for safety, as the name of a host."""
         ...
 
 
@@ -100,6 +115,10 @@ class SecretsPort(Protocol):
 
         Raises ``PolicyDenied`` when it is not bound for this run, ``SourceUnavailable``.
         """
+        ...
+
+    def close(self, attempt: AttemptStarted) -> None:
+        """Take back all that the attempt had from its sources; never raises what they say."""
         ...
 
 
@@ -122,12 +141,23 @@ class MaskerPort(Protocol):
         """Return the rest at the end of the stream."""
         ...
 
+    def find(self, pieces: Iterator[bytes]) -> bytes:
+        """Return the first secret in a stream as it stands there, if it is too long for chance."""
+        ...
+
 
 class WayPort(Carrier, Protocol):
     """The one way out of one attempt's sandbox."""
 
-    env: Mapping[str, str]
-    files: Mapping[str, bytes]
+    @property
+    def env(self) -> Mapping[str, str]:
+        """Variables that lead programs to it."""
+        ...
+
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """Files under ``/run/secrets``: whom to trust."""
+        ...
 
     def close(self) -> None:
         """End every connection, with what became of each reported; raises what ``report`` raised."""
@@ -138,12 +168,12 @@ class NetworkPort(Protocol):
     """The way out of the sandboxes of one run. Called from many threads."""
 
     def open(
-        self, step: PlannedStep, headers: Mapping[str, SecretPort], report: Callable[[Connection], None]
+        self, step: PlannedStep, secrets: Mapping[str, SecretPort], report: Callable[[Connection], None]
     ) -> WayPort:
         """Return a way that leads where the step may go and nowhere else.
 
-        ``headers`` are the secrets that the proxy adds, by their names in the workflow. ``env`` and ``files``
-        (under ``/run/secrets``) of the way are what programs need to take it. Raises ``PolicyDenied``.
+        ``secrets`` are the step's, by name in the workflow: the proxy adds some, others may be bound
+        to hosts. Raises ``PolicyDenied`` where the step reaches another.
         """
         ...
 
@@ -210,4 +240,4 @@ class Work:
     lanes: int = 4
     origin: str = ""
     ahead: Lanes | None = None
-    opened: dict[str, SecretPort] = field(default_factory=dict, repr=False)
+    opened: Opened = field(default_factory=Opened, repr=False)

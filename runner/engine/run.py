@@ -52,7 +52,7 @@ class Run(Course):
         self._finals = [name for name, step in plan.steps.items() if step.final]
         self.open_normal = len(plan.steps) - len(self._finals)
         self.open_final = len(self._finals)
-        self._turned = False
+        self._turned = self._rolls_back = False
         self._index()
         self.undo = Undo(plan, self.dependents)
         self._turn()
@@ -181,7 +181,7 @@ class Run(Course):
         self._turn()
 
     def _roll_back(self, _: happened.RollbackRequested, __: float) -> None:
-        self.rollback_asked = self.undone_later = True
+        self.rollback_asked = self.undone_later = self._rolls_back = True
         self.cancels = 0  # what was cancelled has ended; this is asked for afterwards
         for state in self.steps.values():
             if state.undo.status != COMPENSATED:
@@ -197,19 +197,19 @@ class Run(Course):
         ]
 
     def _turn(self) -> None:
-        """When the last normal step has settled, begin what has to be undone; then offer the finals."""
+        """When the last normal step has settled, begin what has to be undone; then offer the finals.
+
+        What is asked to be undone only while the finals run is undone after them.
+        """
         if self.open_normal:
             return
-        if not self._turned:
-            self._turned = True
-            if self.rollback_asked or (self.failed and not self.cancels):
-                self.undo.begin(
-                    [
-                        name
-                        for name in self.left_to_undo()
-                        if self.steps[name].undo.status != COMPENSATION_FAILED
-                    ]
-                )
+        failed_by_itself = not self._turned and self.failed and not self.cancels
+        in_time = not self._turned or not self.open_final
+        self._turned = True
+        if not self._rolls_back and (failed_by_itself or (self.rollback_asked and in_time)):
+            self._rolls_back = True
+            gave_up = {name for name, one in self.steps.items() if one.undo.status == COMPENSATION_FAILED}
+            self.undo.begin([name for name in self.left_to_undo() if name not in gave_up])
         for name in () if self.undo.due else self._finals:
             self._offer(name)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runner.events import AttemptEnded
     from runner.planning.plan import Retry
 
-_NEVER = frozenset({"cancelled", "denied", "dependency"})
+_NEVER = frozenset({"cancelled", "denied", "dependency", "secret-leak"})
 INFRA_ATTEMPTS = 5  # by default after 1, 2, 4 and 8 seconds: an engine that is started again is waited for
 _INFRA = "infra"
 

@@ -54,8 +54,8 @@ def _step(data: dict[str, Any]) -> PlannedStep:
     parts["retry"] = Retry(**{**parts["retry"], "on": tuple(parts["retry"]["on"])})
     parts["breaker"] = BreakerRule(**parts["breaker"]) if parts["breaker"] else None
     parts["compensate"] = _step(parts["compensate"]) if parts["compensate"] else None
-    for name in ("egress", "closed"):
-        parts[name] = _rules(parts[name])
+    parts["egress"] = None if parts["egress"] is None else _rules(parts["egress"])
+    parts["closed"] = _rules(parts["closed"])
     for name in ("needs", "argv", "outputs", "compensate_on"):
         parts[name] = tuple(parts[name])
     return PlannedStep(**parts)

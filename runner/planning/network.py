@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from runner.workflow.model import Command, Reach
 
 
-def rules_of(command: Command) -> tuple[Rule, ...]:
-    """Return the rules of a command; raises ``ValueError`` for an entry that is none."""
-    return tuple(reach.rule for reach in command.reaches)
+def rules_of(command: Command) -> tuple[Rule, ...] | None:
+    """Return the rules of a command that has any; raises ``ValueError`` for an entry that is none."""
+    return tuple(reach.rule for reach in command.reaches) or None
 
 
 def networked(plan: Plan, staging: Sequence[Reach], private: frozenset[str]) -> Plan:
@@ -43,7 +43,7 @@ def _commands(plan: Plan) -> list[PlannedStep]:
 
 def _in_staging(step: PlannedStep, rules: tuple[Rule, ...]) -> PlannedStep:
     undo = _in_staging(step.compensate, rules) if step.compensate else None
-    if not step.egress:
+    if step.egress is None:
         return replace(step, compensate=undo)
     open_to = {(rule.host, rule.port) for rule in rules}
     closed = (rule for rule in step.egress if rule.kind == "tcp" and (rule.host, rule.port) not in open_to)
@@ -51,7 +51,9 @@ def _in_staging(step: PlannedStep, rules: tuple[Rule, ...]) -> PlannedStep:
 
 
 def _refuse_private(plan: Plan, allowed: frozenset[str]) -> None:
-    wanted = {f"{rule.host}:{rule.port}" for step in _commands(plan) for rule in step.egress if rule.private}
+    wanted = {
+        f"{rule.host}:{rule.port}" for step in _commands(plan) for rule in step.egress or () if rule.private
+    }
     missing = sorted(wanted - allowed)
     if missing:
         raise PolicyDenied(

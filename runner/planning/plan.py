@@ -87,7 +87,8 @@ class PlannedStep:
     in a snapshot) stand in for their results. ``final`` marks the steps under ``finally``. ``compensate``
     undoes the step, in a sandbox that inherited what it does not override; ``compensate_on`` says after which
     end (``succeeded``, ``failed``). ``publish`` maps results to paths in the project. ``egress`` is all
-    that it may reach; ``closed`` are ``tcp`` hosts that it reaches in production and not here.
+    that it may reach, None for a step without any way out (an empty one records what is asked for and
+    denies it); ``closed`` are ``tcp`` hosts that it reaches in production and not here.
     """
 
     id: str
@@ -119,7 +120,7 @@ class PlannedStep:
     irreversible: bool = False
     breaker: BreakerRule | None = None
     publish: dict[str, str] = field(default_factory=dict)
-    egress: tuple[Rule, ...] = ()
+    egress: tuple[Rule, ...] | None = None
     closed: tuple[Rule, ...] = ()
 
 

@@ -53,7 +53,7 @@ def _lines(step: PlannedStep) -> Iterator[str]:
         yield f"  env      {name}={value}"
     for secret in step.secrets:
         yield f"  secret   {secret.name} ({secret.secret}, {_form(secret)})"
-    yield from (f"  egress   {rule.written}" for rule in step.egress)
+    yield from (f"  egress   {rule.written}" for rule in step.egress or ())
     yield from (f"  closed   {rule.written} (not under staging.egress)" for rule in step.closed)
     if step.outputs:
         yield f"  out      {', '.join(step.outputs)}"
@@ -157,9 +157,9 @@ def _read_words(step: PlannedStep) -> str:
 
 
 def _network_words(step: PlannedStep) -> str:
-    if not step.egress and not step.closed:
+    if step.egress is None:
         return "no network: its network namespace has a loopback alone"
-    hosts = ", ".join(rule.written for rule in step.egress) or "no host in staging (see staging.egress)"
+    hosts = ", ".join(rule.written for rule in step.egress or ()) or "no host in staging (see staging.egress)"
     return f"{hosts} and nothing else, through the egress proxy"
 
 

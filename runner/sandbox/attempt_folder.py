@@ -6,10 +6,12 @@ import ctypes
 import os
 import shutil
 import stat
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import SandboxError
+from runner.sandbox.hosts import HOSTS, hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,6 +67,16 @@ class AttemptFolder:
         self.way = Way(spec, shared=shared)
         return self.way.mounts
 
+    def place_hosts(self) -> tuple[Path, str]:
+        """Write a ``/etc/hosts``, for an engine that covers the image's own; return it and its target."""
+        file = self.directory / "hosts"
+        try:
+            file.write_text(hosts(()))
+            file.chmod(_READABLE_BY_ALL)
+        except OSError as error:
+            raise SandboxError(f"cannot write {file}: {error}") from error
+        return file, HOSTS
+
     def place_inputs(self, files: Mapping[str, Path]) -> None:
         """Put every file under its name in ``in``."""
         place_files(self.inputs, files)
@@ -93,6 +105,8 @@ class AttemptFolder:
         if self.way:
             self.way.close()
         unmount(self.out)
+        with suppress(OSError):
+            (self.directory / "hosts").unlink()
         for folder in (self.inputs, self.out):
             remove_tree(folder)
 

@@ -77,7 +77,7 @@ class SandboxSpec:
 
     ``phase`` is ``run`` or ``compensate``: both count their attempts from 1.
     ``directory`` is the attempt's own folder on the host; the driver makes ``in`` and ``out`` in it.
-    Sandboxes with the same ``run`` and ``lane`` never run at the same time and may share a loopback.
+    Sandboxes with the same ``run`` and ``lane`` never run at the same time. Each has a loopback of its own.
     Without ``outlets`` nothing leads out of it.
     """
 
@@ -135,6 +135,18 @@ class Exit:
     reason: str | None
     detail: str = ""
     refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The most that a sandbox has used so far: bytes and processes (threads too), ours among them.
+
+    None: this engine cannot tell. ``peaks`` is False where the kernel keeps no peak, and this is a sample.
+    """
+
+    memory: int | None = None
+    processes: int | None = None
+    peaks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +221,13 @@ class Sandbox(Protocol):
         """Take the files under ``/out`` that match; only after ``wait``."""
         ...
 
+    def usage(self) -> Usage:
+        """Return what was used so far, from any thread, between ``start`` and ``destroy``; never raises.
+
+        Where the kernel forgets with the sandbox's end, nothing is known after it: ask before, and often.
+        """
+        ...
+
     def destroy(self) -> None:
         """Remove every trace on the engine; the attempt's folder stays the caller's."""
         ...
@@ -235,5 +254,5 @@ class Driver(Protocol):
         ...
 
     def close(self) -> None:
-        """Remove what this driver holds beside sandboxes (holders), and wait for removals under way."""
+        """Remove what this driver holds beside sandboxes, and wait for removals under way."""
         ...

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from runner.events import ArtifactKept, AttemptEnded, Event, StepCarried
 
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
-_TUPLES = frozenset({"warnings", "unenforced", "refused", "ahead"})
+_TUPLES = frozenset({"warnings", "unenforced", "refused", "ahead", "names"})
 
 
 def encode(event: Event) -> dict[str, Any]:

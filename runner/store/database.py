@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_VERSION = 2
+_VERSION = 3
 _BUSY = 20.0  # seconds that a writer waits for the others
 _SCHEMA = (
     (
@@ -39,7 +39,19 @@ _SINCE_2 = (
         " team TEXT NOT NULL, taken INTEGER NOT NULL)"
     ),
 )
-_STEPS = {0: (*_SCHEMA, *_SINCE_2), 1: _SINCE_2}  # from each older version to this one
+_SINCE_3 = (
+    (
+        "CREATE TABLE leases (run TEXT NOT NULL, step TEXT NOT NULL, attempt INTEGER NOT NULL,"
+        " phase TEXT NOT NULL, source TEXT NOT NULL, name TEXT NOT NULL, lease TEXT NOT NULL,"
+        " expires REAL NOT NULL,"
+        " PRIMARY KEY (run, step, attempt, phase, source, name)) WITHOUT ROWID"
+    ),
+)
+_STEPS = {  # from each older version to this one
+    0: (*_SCHEMA, *_SINCE_2, *_SINCE_3),
+    1: (*_SINCE_2, *_SINCE_3),
+    2: _SINCE_3,
+}
 _CURES = {
     "FULL": ("the disk is full", "free some space (`runner gc` removes leftovers), then `runner resume`"),
     "READONLY": ("it is read-only", "make the state folder writable, or point $RUNNER_HOME elsewhere"),

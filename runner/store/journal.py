@@ -15,19 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from runner.errors import FenceLost, StoreError, UsageError
-from runner.events import (
-    Event,
-    Record,
-    RunCreated,
-    RunEnded,
-    RunHeld,
-    RunRetried,
-    RunStarted,
-    TurnAwaited,
-    TurnTaken,
-)
+from runner.events import Event, Record, RunCreated, RunRetried
 from runner.store.codec import decode, encode
 from runner.store.database import Database
+from runner.store.tables import keep
 
 if TYPE_CHECKING:
     import sqlite3
@@ -36,11 +27,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from runner.clock import Clock
+    from runner.store.secret_rows import OpenLease, SecretUse
 
 _QUEUED = "queued"
-_RUNNING = "running"
-_WAITING = "waiting"
-_HELD = "held"
 Arbiter = Callable[["sqlite3.Connection", Sequence[Event], float], Sequence[Event]]
 """Maps (database, events, now) to the events that are recorded."""
 
@@ -173,6 +162,11 @@ class Journal:
         with self._lock, self._database.transaction() as database:
             return self._add(database, run, ended_at, event)
 
+    def settle(self, run: str, events: Sequence[Event]) -> None:
+        """Record what became of a run's leases, whether it has ended or not, without taking it over."""
+        with self._lock, self._database.transaction() as database:
+            self._insert(database, Ownership(run, self._owner, _fence(database, run)), events)
+
     def _add(self, database: sqlite3.Connection, run: str, seq: int | None, event: Event) -> Record:
         fence = _fence(database, run)
         (ended,) = database.execute("SELECT ended FROM runs WHERE run = ?", (run,)).fetchone()
@@ -204,6 +198,20 @@ class Journal:
             " FROM runs ORDER BY number"
         )
         return [RunRow(*row) for row in rows]
+
+    def open_leases(self) -> list[OpenLease]:
+        """Return every lease that was not returned, oldest run first."""
+        if not self._read("SELECT 1 FROM leases LIMIT 1"):  # as nearly always: nothing is loaded for it
+            return []
+        from runner.store.secret_rows import OPEN_LEASES, lease_of
+
+        return [lease_of(row) for row in self._read(OPEN_LEASES)]
+
+    def uses(self) -> list[SecretUse]:
+        """Return which runs secrets were handed to, oldest run first; reads the whole journal."""
+        from runner.store.secret_rows import USES, uses_of
+
+        return uses_of(self._read(USES))
 
     def find(self, prefix: str) -> str:
         """Return the run that ``prefix`` (or ``latest``) means; raises ``UsageError`` when none or many."""
@@ -237,26 +245,13 @@ class Journal:
             [(run, each.seq, at, owner, fence, _dump(each.event)) for each in records],
         )
         for event in events:
-            _keep_status(database, run, at, event)
+            keep(database, run, at, event)
         return records
 
 
 def fence_lost(run: str) -> FenceLost:
     """Return the error of a runner whose run another one drives now."""
     return FenceLost(f"another runner has taken run {run} over", cure=f"runner show {run}")
-
-
-def _keep_status(database: sqlite3.Connection, run: str, at: float, event: Event) -> None:
-    if isinstance(event, RunStarted):
-        database.execute(
-            "UPDATE runs SET status = ?, started = coalesce(started, ?), ended = NULL WHERE run = ?",
-            (_RUNNING, at, run),
-        )
-    elif isinstance(event, RunHeld | TurnAwaited | TurnTaken):
-        status = {RunHeld: _HELD, TurnAwaited: _WAITING, TurnTaken: _RUNNING}[type(event)]
-        database.execute("UPDATE runs SET status = ? WHERE run = ?", (status, run))
-    elif isinstance(event, RunEnded):
-        database.execute("UPDATE runs SET status = ?, ended = ? WHERE run = ?", (event.status, at, run))
 
 
 def _last(database: sqlite3.Connection, run: str) -> int:

@@ -92,6 +92,13 @@ class SecretStore:
         """Whether a value was set."""
         return self._newest(name, mode) > 0
 
+    def set_at(self, name: str, mode: str) -> float | None:
+        """Return when the newest value was set, in seconds since 1970, or None when there is none."""
+        version = self._newest(checked_name(name), checked_mode(mode))
+        path = self._folder / name / f"{mode}.{version}.age"
+        with storing(path):
+            return path.lstat().st_mtime if version else None
+
     def list(self) -> list[StoredSecret]:
         """Return every name and mode with its newest version, sorted."""
         with storing(self._folder):

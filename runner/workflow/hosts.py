@@ -111,6 +111,8 @@ def parse_rule(entry: str | Mapping[str, object]) -> Rule:
     if (match[3] and not 1 <= port <= _LAST_PORT) or (scheme == "tcp" and not match[3]):
         raise ValueError(f"{text} has no port between 1 and {_LAST_PORT}")
     host = _host(match[2], given.get("reason"))
+    if scheme == "tcp" and (host.startswith("*.") or ":" in host or host.rpartition(".")[2].isdigit()):
+        raise ValueError(f"{text}: programs find it by its name, so write one name")
     port, kind = port or _PORTS[scheme], "tcp" if scheme == "tcp" else "web"
     most = parse_size(given.get("max_bytes", 0))
     rule = Rule(host, port, kind=kind, insecure=insecure, private=private, most=most)
@@ -134,9 +136,11 @@ def _host(text: str, reason: object) -> str:
         return host
     if text.strip("*.") == "":
         raise ValueError(f"{text} opens every host: name each one that the step needs")
-    base = canonical_host(text.removeprefix("*."))
-    if not text.startswith("*.") or base.rpartition(".")[2].isdigit() or ":" in base:
+    if not text.startswith("*."):
         raise ValueError(f"{text}: * stands for whole labels before a name, as in *.example.com")
+    base = canonical_host(text.removeprefix("*."))
+    if base.rpartition(".")[2].isdigit() or ":" in base:
+        raise ValueError(f"{text}: there is nothing below an address")
     if _is_shared(base):
         raise ValueError(f"{text} opens hosts of strangers too: name each one that the step needs")
     if not isinstance(reason, str) or not reason.strip():
@@ -186,7 +190,7 @@ def _four(text: str, labels: list[str]) -> str:
 
 def _six(text: str) -> str:
     try:
-        address = ipaddress.IPv6Address(text.removeprefix("[").removesuffix("]"))
+        address = ipaddress.IPv6Address(text[1:-1] if text.endswith("]") else "")
     except ValueError:
         raise ValueError(f"{text[:_LONGEST]} is no IPv6 address") from None
     if address.scope_id is not None:

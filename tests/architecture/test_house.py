@@ -40,10 +40,11 @@ def test_no_file_is_longer_than_300_lines() -> None:
     assert not long
 
 
-def test_the_init_is_at_most_400_lines_of_c() -> None:
-    sources = sorted((ROOT / "runner" / "sandbox" / "init").glob("*.c"))
+def test_no_file_of_the_init_is_longer_than_400_lines() -> None:
+    sources = sorted((ROOT / "runner" / "sandbox" / "init").glob("*.[ch]"))
     assert sources
-    assert sum(_lines(file) for file in sources) <= 400
+    assert max(_lines(file) for file in sources) <= 400
+    assert sum(_lines(file) for file in sources) <= 1000
 
 
 def test_no_function_is_longer_than_40_lines() -> None:

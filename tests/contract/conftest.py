@@ -53,7 +53,7 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def docker_image(rootfs: Path) -> Iterator[str]:
     if shutil.which("docker") is None:
         _missing("docker is not installed")
-    name = "runner-contract:busybox"
+    name = f"runner-contract:{os.getpid()}"
     packed = subprocess.run(["tar", "-C", str(rootfs), "-c", "."], capture_output=True, check=True).stdout
     done = subprocess.run(
         ["docker", "import", "-", name], input=packed, capture_output=True, timeout=60, check=False
@@ -119,3 +119,11 @@ def bao(openbao_server: Server, postgres_server: Server, operator_home: Path) ->
 def operator(operator_home: Path) -> source_bench.Operator:
     """An operator whose keys OpenBao trusts; each test declares its sources anew."""
     return source_bench.Operator(operator_home)
+
+
+@pytest.fixture(params=["bubblewrap", "docker"])
+def native(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """The engines whose sandboxes run on our own kernel."""
+    made = _bench(request.param, request, tmp_path)
+    yield made
+    made.driver.close()

@@ -72,6 +72,33 @@ def test_asking_for_the_rollback_after_the_end_was_asked_for_does_not_give_it_up
     assert (ended.code, ended.report["rollback"]["a"]["status"]) == (130, "compensated"), ended.err
 
 
+def test_asking_twice_for_the_end_ends_no_finally_but_asking_for_it_now_does(runner: Command) -> None:
+    text = NAP.replace('z: {run: "true"}', "z: {run: 'echo cleaning; sleep 1.5'}")
+    child = begin(runner, text)
+    assert [runner("cancel", "latest").code for _ in range(3)] == [0, 0, 0]
+    ended = finished(child)
+    assert (ended.code, ended.report["steps"]["z"]["status"]) == (130, "succeeded"), ended.err
+    child = begin(runner, text)
+    assert runner("cancel", "latest").code == 0
+    until(child, "z | cleaning")
+    assert runner("cancel", "latest", "--now").code == 0
+    ended = finished(child)
+    assert (ended.code, ended.report["steps"]["z"]["status"]) == (130, "cancelled"), ended.err
+    assert runner("cancel", "latest", "--now", "--rollback").code == 2
+
+
+def test_a_rollback_that_is_asked_for_while_the_finals_run_follows_them(runner: Command, engine: str) -> None:
+    child = begin(runner, NAP.replace('z: {run: "true"}', "z: {run: 'echo cleaning; sleep 1.5'}"), engine)
+    assert runner("cancel", "latest").code == 0
+    until(child, "z | cleaning")
+    assert runner("cancel", "latest", "--rollback").code == 0
+    ended = finished(child)
+    assert (ended.code, ended.report["status"]) == (130, "cancelled"), ended.err
+    undone, last = ended.report["rollback"]["a"], ended.report["steps"]["z"]
+    assert (undone["status"], last["status"]) == ("compensated", "succeeded")
+    assert last["ended"] <= undone["started"]
+
+
 def test_runs_that_nobody_drives_are_ended_where_it_is_asked(runner: Command) -> None:
     run = killed(runner)
     ended = runner("cancel", run, "--rollback", "--json")

@@ -10,8 +10,6 @@ from runner.sandbox.docker.request import (
     Setting,
     container_name,
     container_request,
-    holder_name,
-    holder_request,
 )
 
 MIB = 1024 * 1024
@@ -44,17 +42,20 @@ SETTING = Setting(
     init=Path("/opt/runner/sandbox-init-x86_64"),
     seccomp='{"defaultAction":"SCMP_ACT_ERRNO"}',
 )
+WAY = (
+    (SPEC.directory / "hosts", "/etc/hosts"),
+    (SPEC.directory / "carrier", "/.runner/carrier"),
+)
 GOLDEN = Path(__file__).parent / "docker_request.json"
 
 
 def every_request() -> dict[str, object]:
     gvisor = replace(SETTING, runtime="runsc")
     return {
-        "first in its lane": container_request(SPEC, SETTING, "none", ()),
-        "guest of a holder": container_request(SPEC, SETTING, "container:abc", ()),
-        "image with volumes": container_request(SPEC, SETTING, "none", ("/var/lib/data",)),
-        "under gVisor": container_request(SPEC, gvisor, "none", ()),
-        "holder": holder_request(SPEC, SETTING),
+        "under runc": container_request(SPEC, SETTING, ()),
+        "image with volumes": container_request(SPEC, SETTING, ("/var/lib/data",)),
+        "with a way out": container_request(SPEC, SETTING, (), WAY),
+        "under gVisor": container_request(SPEC, gvisor, ()),
     }
 
 
@@ -64,21 +65,25 @@ def test_a_spec_becomes_exactly_this_request() -> None:
 
 def test_volumes_are_covered_by_their_plain_path_and_never_cover_what_is_ours() -> None:
     declared = ("//data//", "/work/", "/out", "/in/", "/app/.")
-    tmpfs = container_request(SPEC, SETTING, "none", declared)["HostConfig"]["Tmpfs"]
+    tmpfs = container_request(SPEC, SETTING, declared)["HostConfig"]["Tmpfs"]
     assert set(tmpfs) == {"/data", "/work", "/tmp", "/run/secrets"}
 
 
 def test_no_request_holds_a_capability_or_an_unbounded_limit() -> None:
+    host = container_request(SPEC, SETTING, ())["HostConfig"]
+    assert host["CapDrop"] == ["ALL"]
+    assert host["MemorySwap"] == host["Memory"] > 0
+    assert host["PidsLimit"] > 0
+    assert all("size=" in options for options in host["Tmpfs"].values())
+    assert not {"CapAdd", "Devices", "PortBindings", "VolumesFrom", "PidMode"} & set(host)
+
+
+def test_every_request_asks_for_no_network_in_both_ways_that_an_engine_knows() -> None:
     for request in (
-        container_request(SPEC, SETTING, "none", ()),
-        holder_request(SPEC, SETTING),
+        container_request(SPEC, replace(SETTING, runtime=name), ()) for name in ("runc", "runsc")
     ):
-        host = request["HostConfig"]
-        assert host["CapDrop"] == ["ALL"]
-        assert host["MemorySwap"] == host["Memory"] > 0
-        assert host["PidsLimit"] > 0
-        assert all("size=" in options for options in host["Tmpfs"].values())
-        assert not {"CapAdd", "Devices", "PortBindings", "VolumesFrom", "PidMode"} & set(host)
+        assert request["NetworkDisabled"] is True
+        assert request["HostConfig"]["NetworkMode"] == "none"
 
 
 def test_names_differ_by_attempt_and_step_and_are_the_same_after_a_crash() -> None:
@@ -87,7 +92,4 @@ def test_names_differ_by_attempt_and_step_and_are_the_same_after_a_crash() -> No
     assert first.startswith("runner-5eed5eed-20261124-abc-")
     others = [replace(SPEC, attempt=3), replace(SPEC, step="other"), replace(SPEC, run="r2")]
     others.append(replace(SPEC, directory=Path("/state/attempts.1/7")))
-    assert len({first, holder_name("5eed", SPEC), *(container_name("5eed5eed5eed", o) for o in others)}) == 6
-    assert holder_name("5eed", SPEC) != holder_name("5eed", others[-1]), (
-        "whoever took the run over has its own"
-    )
+    assert len({first, *(container_name("5eed5eed5eed", other) for other in others)}) == 5

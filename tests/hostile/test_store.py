@@ -244,7 +244,9 @@ def test_links_in_the_config_folder_are_refused(tmp_path: Path, name: str) -> No
     store = SecretStore(tmp_path / "home", config)
     attempts = {
         "identity.age": lambda: store.set("token", b"value"),
-        "bindings.json": lambda: Bindings(config, store, {}).find("token", "digest", "staging"),
+        "bindings.json": lambda: Bindings(config, store, SystemClock(), {}).find(
+            "token", "digest", "staging"
+        ),
     }
     with pytest.raises(StoreError, match="symbolic link"):
         attempts[name]()

@@ -242,6 +242,8 @@ class World:
             late = self.plan.steps[name].final and not self.rollbacks
             covered = name in failed or late or not (run.status == "rolled-back" or self.rollbacks)
             assert covered, f"{name} is left undone"
+        if run.rollback_asked:
+            assert all(name in failed or self.plan.steps[name].final for name in run.left_to_undo())
         if run.status in {"succeeded", "rehearsed", "failed"}:
             assert all(self.attempted_again(name) for name in self.undone), "undone without need"
         normal = {name for name, step in self.plan.steps.items() if not step.final}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.engine.ports import Stores
-from runner.errors import FenceLost, PolicyDenied, StoreError
+from runner.errors import FenceLost, PolicyDenied, SourceUnavailable, StoreError
 from runner.events import AttemptStarted, Event, Record
 from runner.vault.mask import Masker
 from runner.vault.secret import Secret
@@ -53,10 +53,10 @@ class MemoryNetwork:
     closed: bool = False
 
     def open(
-        self, step: PlannedStep, headers: Mapping[str, SecretPort], report: Callable[[Connection], None]
+        self, step: PlannedStep, secrets: Mapping[str, SecretPort], report: Callable[[Connection], None]
     ) -> MemoryWay:
-        del step
-        self.headers.append({name: secret.reveal() for name, secret in headers.items()})
+        added = {use.secret: secrets[use.secret].reveal() for use in step.secrets if use.as_header}
+        self.headers.append(added)
         self.ways.append(MemoryWay(self, report))
         return self.ways[-1]
 
@@ -76,6 +76,8 @@ class MemoryStores:
     successor: bool = False
     network: MemoryNetwork = field(default_factory=MemoryNetwork)
     noted: list[Record] = field(default_factory=list)
+    away: int = 0
+    closed: list[int] = field(default_factory=list)
 
     def append(self, events: Sequence[Event]) -> Sequence[Record]:
         heard = self.news()
@@ -115,7 +117,7 @@ class MemoryStores:
         return self.folder / sha256
 
     def stores(self) -> Stores:
-        return Stores(self, self, MemoryLogs(self.logs), MemorySecrets(self.values), Masker, self.network)
+        return Stores(self, self, MemoryLogs(self.logs), MemorySecrets(self), Masker, self.network)
 
 
 @dataclass
@@ -146,12 +148,18 @@ class MemoryLog:
 
 @dataclass
 class MemorySecrets:
-    """Secrets in a dict; others are not bound."""
+    """Secrets in a dict; others are not bound; the source is ``away`` for so many times."""
 
-    values: dict[str, bytes]
+    stores: MemoryStores
 
     def open(self, name: str, attempt: AttemptStarted, ttl: float) -> Secret:
         del attempt, ttl
-        if name not in self.values:
+        if self.stores.away:
+            self.stores.away -= 1
+            raise SourceUnavailable("the source does not answer")
+        if name not in self.stores.values:
             raise PolicyDenied(f"{name} is not bound for this workflow")
-        return Secret(name, self.values[name])
+        return Secret(name, self.stores.values[name])
+
+    def close(self, attempt: AttemptStarted) -> None:
+        self.stores.closed.append(attempt.attempt)

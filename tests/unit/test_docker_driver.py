@@ -9,21 +9,21 @@ import tarfile
 import time
 import uuid
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from static_busybox import find_busybox
 
-from runner.errors import EngineUnavailable, ImageMissing, SandboxError
+from runner.errors import EngineUnavailable, ImageMissing
 from runner.sandbox.attempt_folder import unmount
-from runner.sandbox.base import Image, Limits, Message, SandboxSpec
+from runner.sandbox.base import Image, Limits, Message, Mount, SandboxSpec
 from runner.sandbox.docker.api import EngineApi, engine_address
 from runner.sandbox.docker.driver import DockerDriver
 from runner.sandbox.docker.request import container_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from runner.sandbox.docker.sandbox import DockerSandbox
 
@@ -101,36 +101,53 @@ def run(sandbox: DockerSandbox, message: Message) -> tuple[bytes, Any]:
     return output, ended
 
 
-def test_later_sandboxes_of_a_lane_share_a_loopback_and_another_lane_does_not(
+def test_every_sandbox_has_a_network_namespace_of_its_own_with_a_loopback_alone(
     driver: DockerDriver, spec: SandboxSpec
 ) -> None:
-    look = shell("readlink /proc/self/ns/net; hostname; cat /proc/net/dev")
-    seen = []
-    for number, lane in enumerate((0, 0, 0, 1), start=2):
-        named = replace(spec, attempt=number, lane=lane, directory=spec.directory.with_name(str(number)))
-        output, ended = run(driver.create(named), look)
+    look = shell("readlink /proc/self/ns/net; hostname; cat /etc/hosts /etc/resolv.conf; cat /proc/net/dev")
+    sandboxes = [
+        driver.create(replace(spec, attempt=number, directory=spec.directory.with_name(str(number))))
+        for number in (2, 3)
+    ]
+    seen = [str(Path("/proc/self/ns/net").readlink())]
+    for sandbox in sandboxes:
+        output, ended = run(sandbox, look)
         assert ended.code == 0
-        namespace, hostname, *devices = output.decode().splitlines()
+        namespace, hostname, *hosts, _, _, device = output.decode().splitlines()
         assert hostname == "sandbox"
-        assert "lo:" in devices[-1]
-        assert len(devices) == 3
+        assert hosts == ["127.0.0.1 localhost", "::1 localhost"]
+        assert device.split()[0] == "lo:"
         seen.append(namespace)
-    assert seen[1] == seen[2] != seen[3]
+    assert len(set(seen)) == 3
 
 
-def test_a_lost_holder_is_an_infra_error_and_the_next_attempt_gets_a_new_one(
-    driver: DockerDriver, spec: SandboxSpec
+def test_an_engine_that_was_greeted_is_not_asked_again_and_may_go_unheard(
+    driver: DockerDriver, image: Image
 ) -> None:
-    folders = (spec.directory.with_name(str(number)) for number in range(10, 20))
-    run(driver.create(spec), shell("true"))
-    run(driver.create(replace(spec, attempt=2, directory=next(folders))), shell("true"))
-    holder = driver._lanes[spec.run, 0].holder
-    assert holder is not None
-    engine().remove(holder.container)
-    with pytest.raises(SandboxError):
-        driver.create(replace(spec, attempt=3, directory=next(folders)))
-    _, ended = run(driver.create(replace(spec, attempt=4, directory=next(folders))), shell("true"))
-    assert ended.code == 0
+    del image
+    driver.greet()
+    asked = driver._asked
+    assert asked is not None
+    assert driver.check().version
+    assert asked.fileno() == -1
+    driver.greet()
+    assert driver._asked is None
+    unheard = DockerDriver(state=uuid.uuid4().hex)
+    unheard.greet()
+    asked = unheard._asked
+    unheard.close()
+    assert asked is not None
+    assert asked.fileno() == -1
+
+
+def test_a_mount_on_the_hosts_file_takes_its_place(
+    driver: DockerDriver, spec: SandboxSpec, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    own.write_text("127.0.0.1 mine\n")
+    mounted = replace(spec, mounts=(Mount(own, "/etc/hosts", "9f"),))
+    output, _ = run(driver.create(mounted), shell("cat /etc/hosts"))
+    assert output == b"127.0.0.1 mine\n"
 
 
 def test_a_stopped_step_may_clean_up_within_its_grace_and_one_that_does_not_end_is_killed(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, cast
 from runner.sandbox.attempt_folder import AttemptFolder
 from runner.sandbox.base import Image, Limits, SandboxSpec
 from runner.sandbox.docker.api import Answer, EngineApi
-from runner.sandbox.docker.container import Removals, Running
+from runner.sandbox.docker.container import Running
+from runner.sandbox.docker.removals import Removals
 from runner.sandbox.docker.sandbox import DockerSandbox
 from runner.sandbox.docker.stream import Wire
 

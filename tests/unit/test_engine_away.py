@@ -13,7 +13,7 @@ from runner.errors import EngineUnavailable, FenceLost
 from runner.events import RunEnded, StepSettled
 from runner.planning.plan import Plan, Retry
 from runner.sandbox.base import Capabilities, Exit
-from runner.sandbox.docker.container import Removals
+from runner.sandbox.docker.removals import Removals
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -237,10 +237,12 @@ def test_the_definition_changes_with_a_mounts_content_and_not_with_inputs(tmp_pa
 def test_a_thousand_steps_are_planned_in_linear_time(tmp_path: Path) -> None:
     def seconds(count: int) -> float:
         steps = {f"s{n}": {"run": "x", "needs": [f"s{n - 1}"] if n else []} for n in range(count)}
-        given = loaded(tmp_path, steps)
-        begin = time.process_time()
-        plan(given)
-        return time.process_time() - begin
+        given, took = loaded(tmp_path, steps), []
+        for _ in range(3):  # the least: other tests leave garbage to collect
+            begin = time.process_time()
+            plan(given)
+            took.append(time.process_time() - begin)
+        return min(took)
 
     assert seconds(1000) < 1.0
     assert seconds(2000) < 8 * max(0.02, seconds(500))

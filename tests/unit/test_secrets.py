@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runner.clock import SystemClock
 from runner.errors import PolicyDenied, StoreError, UsageError
-from runner.vault.bindings import Bindings
+from runner.vault.binding import Binding, Terms
+from runner.vault.bindings import Bindings, asked
 from runner.vault.lease import Holder
+from runner.vault.leases import Leases
+from runner.vault.opened import secret_of
 from runner.vault.secret import Secret, without_newline
 from runner.vault.sources.env import EnvSource
 from runner.vault.sources.file import FileSource
@@ -21,7 +25,10 @@ from runner.vault.sources.store import StoreSource
 from runner.vault.store import SecretStore, StoredSecret
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from runner.events import Event
 
 
 def holder(workflow: str, mode: str) -> Holder:
@@ -33,11 +40,30 @@ def store(tmp_path: Path) -> SecretStore:
     return SecretStore(tmp_path / "home", tmp_path / "config")
 
 
+@dataclasses.dataclass
+class Journal:
+    """Remembers what was recorded."""
+
+    events: list[Event] = dataclasses.field(default_factory=list)
+
+    def record(self, events: Sequence[Event]) -> None:
+        self.events += events
+
+
+def opened(bindings: Bindings, name: str, workflow: str, mode: str) -> Secret:
+    """Open a secret for one attempt, as a run does."""
+    who = holder(workflow, mode)
+    binding = bindings.find(name, workflow, mode, who.definition)
+    leases = Leases(who, Journal().record, SystemClock())
+    return secret_of(binding, leases.take(name, asked(binding, who), bindings.source(binding.scheme), 60))
+
+
 @pytest.fixture
 def bindings(tmp_path: Path, store: SecretStore) -> Bindings:
     return Bindings(
         tmp_path / "config",
         store,
+        SystemClock(),
         {"env": EnvSource({"TOKEN": "from-env"}), "file": FileSource(), "store": StoreSource(store)},
     )
 
@@ -129,70 +155,72 @@ def test_what_is_no_name_is_refused(store: SecretStore, name: str) -> None:
 
 def test_an_unbound_secret_is_denied_with_the_command_that_binds_it(bindings: Bindings) -> None:
     with pytest.raises(PolicyDenied, match="not bound") as caught:
-        bindings.resolve("token", holder("digest", "production"), 60)
+        opened(bindings, "token", "digest", "production")
     assert "runner secrets bind token --from" in caught.value.cure
     assert "--mode production" in caught.value.cure
 
 
 def test_a_binding_holds_for_its_mode_alone(bindings: Bindings) -> None:
-    bindings.bind("token", "env:TOKEN")
-    assert bindings.resolve("token", holder("digest", "staging"), 60).reveal() == b"from-env"
+    bindings.bind(Binding("token", "env:TOKEN"))
+    assert opened(bindings, "token", "digest", "staging").reveal() == b"from-env"
     with pytest.raises(PolicyDenied):
-        bindings.resolve("token", holder("digest", "production"), 60)
+        opened(bindings, "token", "digest", "production")
 
 
 def test_a_binding_for_one_workflow_is_not_for_another(bindings: Bindings, store: SecretStore) -> None:
     store.set("token", b"from-store")
-    bindings.bind("token", "env:TOKEN", workflow="digest")
-    assert bindings.resolve("token", holder("digest", "staging"), 60).reveal() == b"from-env"
+    bindings.bind(Binding("token", "env:TOKEN", workflows=("digest",)))
+    assert opened(bindings, "token", "digest", "staging").reveal() == b"from-env"
     with pytest.raises(PolicyDenied):
-        bindings.resolve("token", holder("other", "staging"), 60)
+        opened(bindings, "token", "other", "staging")
 
 
 def test_the_workflows_own_binding_comes_before_the_general_one(bindings: Bindings, tmp_path: Path) -> None:
     (tmp_path / "value").write_bytes(b"from-file\n")
-    bindings.bind("token", f"file:{tmp_path / 'value'}", workflow="digest")
-    bindings.bind("token", "env:TOKEN")
-    assert bindings.resolve("token", holder("digest", "staging"), 60).reveal() == b"from-file"
-    assert bindings.resolve("token", holder("other", "staging"), 60).reveal() == b"from-env"
+    bindings.bind(Binding("token", f"file:{tmp_path / 'value'}", workflows=("digest",)))
+    bindings.bind(Binding("token", "env:TOKEN"))
+    assert opened(bindings, "token", "digest", "staging").reveal() == b"from-file"
+    assert opened(bindings, "token", "other", "staging").reveal() == b"from-env"
 
 
 def test_a_set_value_needs_no_binding(bindings: Bindings, store: SecretStore) -> None:
     store.set("token", b"from-store")
-    assert bindings.resolve("token", holder("digest", "staging"), 60).reveal() == b"from-store"
+    assert opened(bindings, "token", "digest", "staging").reveal() == b"from-store"
     with pytest.raises(PolicyDenied):
-        bindings.resolve("token", holder("digest", "production"), 60)
+        opened(bindings, "token", "digest", "production")
 
 
 def test_a_store_binding_reads_the_value_of_its_own_mode(bindings: Bindings, store: SecretStore) -> None:
     store.set("shared", b"staging-value")
-    bindings.bind("token", "store:shared", mode="production")
+    bindings.bind(Binding("token", "store:shared", mode="production"))
     with pytest.raises(PolicyDenied, match="no value of shared for production"):
-        bindings.resolve("token", holder("digest", "production"), 60)
+        opened(bindings, "token", "digest", "production")
     store.set("shared", b"production-value", "production")
-    assert bindings.resolve("token", holder("digest", "production"), 60).reveal() == b"production-value"
+    assert opened(bindings, "token", "digest", "production").reveal() == b"production-value"
 
 
 def test_binding_again_replaces_and_unbinding_forgets(bindings: Bindings) -> None:
-    bindings.bind("token", "env:OLD")
-    bindings.bind("token", "env:TOKEN", host="api.example.com")
-    assert [(each.source, each.host) for each in bindings.list()] == [("env:TOKEN", "api.example.com")]
+    bindings.bind(Binding("token", "env:OLD"))
+    bindings.bind(Binding("token", "env:TOKEN", terms=Terms(("api.example.com",))))
+    assert [(each.source, each.terms.hosts) for each in bindings.list()] == [
+        ("env:TOKEN", ("api.example.com",))
+    ]
     assert bindings.unbind("token") == 1
     assert bindings.list() == []
 
 
 def test_values_are_read_afresh_each_time(bindings: Bindings, tmp_path: Path) -> None:
     path = tmp_path / "value"
-    bindings.bind("token", f"file:{path}")
+    bindings.bind(Binding("token", f"file:{path}"))
     for value in (b"first", b"second"):
         path.write_bytes(value)
-        assert bindings.resolve("token", holder("digest", "staging"), 60).reveal() == value
+        assert opened(bindings, "token", "digest", "staging").reveal() == value
 
 
 @pytest.mark.parametrize("source", ["", "env:", "TOKEN", "http://x", "store:../x", "file:a\0b"])
 def test_what_is_no_source_is_refused(bindings: Bindings, source: str) -> None:
     with pytest.raises(UsageError):
-        bindings.bind("token", source)
+        bindings.bind(Binding("token", source))
     assert bindings.list() == []
 
 
@@ -204,15 +232,16 @@ def test_a_source_without_a_value_is_denied_with_a_cure(bindings: Bindings, tmp_
         f"file:{tmp_path}",
         f"file:{tmp_path / 'empty'}",
     ):
-        bindings.bind("token", source)
+        bindings.bind(Binding("token", source))
         with pytest.raises(PolicyDenied) as caught:
-            bindings.resolve("token", holder("digest", "staging"), 60)
+            opened(bindings, "token", "digest", "staging")
         assert caught.value.cure
 
 
 def test_binding_at_once_loses_none(bindings: Bindings) -> None:
     threads = [
-        threading.Thread(target=bindings.bind, args=(f"token{number}", "env:TOKEN")) for number in range(8)
+        threading.Thread(target=bindings.bind, args=(Binding(f"token{number}", "env:TOKEN"),))
+        for number in range(8)
     ]
     for thread in threads:
         thread.start()
@@ -222,7 +251,7 @@ def test_binding_at_once_loses_none(bindings: Bindings) -> None:
 
 
 def test_a_damaged_bindings_file_is_a_clear_error(bindings: Bindings, tmp_path: Path) -> None:
-    bindings.bind("token", "env:TOKEN")
+    bindings.bind(Binding("token", "env:TOKEN"))
     path = tmp_path / "config" / "bindings.json"
     for content in (
         b"{",
@@ -232,4 +261,4 @@ def test_a_damaged_bindings_file_is_a_clear_error(bindings: Bindings, tmp_path: 
     ):
         path.write_bytes(content)
         with pytest.raises(StoreError):
-            bindings.resolve("token", holder("digest", "staging"), 60)
+            opened(bindings, "token", "digest", "staging")

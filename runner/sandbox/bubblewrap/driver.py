@@ -17,7 +17,6 @@ from runner.errors import EngineUnavailable, ImageMissing, OutletImpossible, San
 from runner.sandbox.attempt_folder import AttemptFolder
 from runner.sandbox.base import Capabilities, Gap
 from runner.sandbox.bubblewrap.cgroup import (
-    CONTROLLERS,
     Group,
     find_hierarchy,
     reap_groups,
@@ -26,6 +25,7 @@ from runner.sandbox.bubblewrap.cgroup import (
 from runner.sandbox.bubblewrap.process import Launch, Process
 from runner.sandbox.bubblewrap.rootfs import check_target, host_pieces, image_pieces
 from runner.sandbox.bubblewrap.sandbox import BubblewrapSandbox, Parts
+from runner.sandbox.groups import CONTROLLERS
 from runner.sandbox.init.binary import path_for
 from runner.sandbox.seccomp import bpf_program
 

@@ -90,6 +90,13 @@ class Question:
         finally:
             self._stream.close()
 
+    def need(self, what: str) -> Any:  # noqa: ANN401 - JSON
+        """Return the answer's body; raises ``SandboxError`` when the engine refuses ``what``."""
+        answer = self.answer()
+        if answer.status >= _ERROR:
+            raise translate.refused(answer.status, answer.message, what)
+        return answer.body
+
     def settle(self) -> None:
         """Wait for an answer that nobody has read, whatever it is: hanging up could undo what was asked."""
         if self.fileno() >= 0:
@@ -153,10 +160,7 @@ class EngineApi:
 
     def need(self, method: str, path: str, what: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
         """Send one request and return its body; raises ``SandboxError`` when the engine refuses ``what``."""
-        answer = self.ask(method, path, body)
-        if answer.status >= _ERROR:
-            raise translate.refused(answer.status, answer.message, what)
-        return answer.body
+        return self.begin(method, path, body).need(what)
 
     def create(self, name: str, request: object) -> Answer:
         """Create a container called ``name``."""

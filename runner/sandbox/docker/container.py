@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,6 @@ from runner.sandbox.docker import translate
 from runner.sandbox.docker.stream import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from runner.sandbox.docker.api import EngineApi, PendingExit, Question
 
 _ERROR = 400
@@ -22,7 +19,6 @@ _CONFLICT = 409
 _PATIENCE = 15.0
 _PAUSE = 0.05
 _START = 30.0
-_REMOVERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +75,6 @@ def await_start(api: EngineApi, running: Running) -> None:
         undo.pop_all()
 
 
-def start_container(api: EngineApi, container: str) -> Running:
-    """Start a created container and wait for it."""
-    running = begin_container(api, container)
-    await_start(api, running)
-    return running
-
-
 def remove_container(api: EngineApi, container: str, start: Question | None = None) -> None:
     """Remove, once its ``start`` is answered, and return when the container is gone.
 
@@ -101,30 +90,6 @@ def remove_container(api: EngineApi, container: str, start: Question | None = No
         if time.monotonic() > until:
             raise translate.refused(answer.status, answer.message, "remove a container")
         time.sleep(_PAUSE)
-
-
-class Removals:
-    """Removes in the background, because nobody needs to wait for it but the command's exit."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(_REMOVERS, thread_name_prefix="removal")
-        self._under_way: dict[Future[None], Callable[[], None]] = {}
-
-    def submit(self, removal: Callable[[], None]) -> None:
-        """Run ``removal``, which may be made twice, soon."""
-        left = {future: one for future, one in self._under_way.items() if not _succeeded(future)}
-        self._under_way = {**left, self._pool.submit(removal): removal}
-
-    def finish(self) -> None:
-        """Wait for all, and make again what failed: the engine may have come back; raises the first error."""
-        done, self._under_way = self._under_way, {}
-        wait(done)
-        for removal in [one for future, one in done.items() if not _succeeded(future)]:
-            removal()
-
-
-def _succeeded(future: Future[None]) -> bool:
-    return future.done() and future.exception() is None
 
 
 def _belongs(api: EngineApi, name: str, request: dict[str, Any]) -> bool:

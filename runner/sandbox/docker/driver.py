@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,22 +17,18 @@ from runner.sandbox.base import Capabilities, Gap
 from runner.sandbox.docker import translate
 from runner.sandbox.docker.api import EngineApi, engine_address
 from runner.sandbox.docker.container import (
-    Removals,
-    Running,
     await_start,
     begin_container,
     create_container,
     remove_container,
-    start_container,
 )
 from runner.sandbox.docker.request import (
     Identity,
     Setting,
     container_name,
     container_request,
-    holder_name,
-    holder_request,
 )
+from runner.sandbox.hosts import HOSTS
 from runner.sandbox.init.binary import path_for
 from runner.sandbox.seccomp import docker_profile
 
@@ -40,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from runner.sandbox.base import SandboxSpec
+    from runner.sandbox.docker.api import Question
+    from runner.sandbox.docker.removals import Removals
     from runner.sandbox.docker.sandbox import DockerSandbox
 
 _ROOTS_STEP = 10001
@@ -53,15 +51,6 @@ _USERS_CURE = "use an engine without user id mapping, or --engine bubblewrap"
 _CURE = "boot with the controller on (cgroup_enable=memory swapaccount=1), or use cgroup v2"
 
 
-@dataclass(slots=True)
-class _Lane:
-    """Sandboxes that never run at the same time; from the second on they share the holder's loopback."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    created: int = 0
-    holder: Running | None = None
-
-
 class DockerDriver:
     """Makes sandboxes on one engine; ``state`` is the state folder's random id, ``runtime`` runc or runsc."""
 
@@ -71,15 +60,27 @@ class DockerDriver:
         self.name = name
         self._state = state
         self._runtime = runtime
-        self._removals = Removals()
+        self._asked: Question | None = None
         self._lock = threading.Lock()
-        self._lanes: dict[tuple[str, int], _Lane] = {}
         self._volumes: dict[str, tuple[str, ...]] = {}
         self._known_setting: Setting | None = None
 
     @cached_property
     def _api(self) -> EngineApi:
         return EngineApi(engine_address(os.environ))
+
+    @cached_property
+    def _removals(self) -> Removals:
+        from runner.sandbox.docker.removals import (
+            Removals,
+        )  # loads while the engine starts the first container
+
+        return Removals()
+
+    def greet(self) -> None:
+        """Ask the engine what it is, which takes it a while: ``check`` takes the answer."""
+        if "_info" not in self.__dict__:
+            self._asked = self._api.begin("GET", "/info")
 
     def check(self) -> Capabilities:
         """Return the engine's version and gaps; raises ``EngineUnavailable``."""
@@ -92,7 +93,8 @@ class DockerDriver:
 
     @cached_property
     def _info(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._api.need("GET", "/info", "describe itself")
+        asked, self._asked = self._asked or self._api.begin("GET", "/info"), None
+        found: dict[str, Any] = asked.need("describe itself")
         return found
 
     def create(self, spec: SandboxSpec) -> DockerSandbox:
@@ -103,34 +105,29 @@ class DockerDriver:
         """Create a container and ask for its start; return what waits for that, to be called once."""
         setting = self._setting()
         volumes = self._image_volumes(spec.image.reference or spec.image.digest)
-        network = self._network(spec, setting)
         folder = AttemptFolder(spec.directory, spec.limits, setting.uid, setting.gid)
         folder.prepare()
-        with self._undoing(spec, folder, network):
-            # gVisor's kernel shares no socket with ours
-            extra = folder.lead_out(spec, shared=self._runtime == "runc")
-            request = container_request(spec, setting, network, volumes, extra)
+        with _releasing(folder):
+            request = container_request(spec, setting, volumes, self._extra(spec, folder))
             container = create_container(self._api, container_name(self._state, spec), request)
             running = replace(begin_container(self._api, container), guarded=self._runtime == "runc")
 
         def wait() -> DockerSandbox:
             from runner.sandbox.docker.sandbox import DockerSandbox  # loads while the engine starts it
 
-            with self._undoing(spec, folder, network):
+            with _releasing(folder):
                 await_start(self._api, running)
             return DockerSandbox(spec, self._api, running, folder, self._removals)
 
         return wait
 
-    @contextmanager
-    def _undoing(self, spec: SandboxSpec, folder: AttemptFolder, network: str) -> Iterator[None]:
-        try:
-            yield
-        except SandboxError:
-            folder.release()
-            if network != "none":
-                self._forget_lost_holder(spec)
-            raise
+    def _extra(self, spec: SandboxSpec, folder: AttemptFolder) -> tuple[tuple[Path, str], ...]:
+        """Make the files of the attempt's own; return what is to be mounted, and where."""
+        led = folder.lead_out(
+            spec, shared=self._runtime == "runc"
+        )  # gVisor's kernel shares no socket with ours
+        targets = {*(target for _, target in led), *(mount.target for mount in spec.mounts)}
+        return led if HOSTS in targets else (*led, folder.place_hosts())
 
     def reap(self, is_live: Callable[[str], bool]) -> tuple[str, ...]:
         """Remove containers of our state folder whose run nobody drives; return their names."""
@@ -142,13 +139,11 @@ class DockerDriver:
         return tuple(sorted(removed))
 
     def close(self) -> None:
-        """Remove the holders and wait for every removal."""
-        with self._lock:
-            lanes, self._lanes = list(self._lanes.values()), {}
-        for lane in lanes:
-            if lane.holder:
-                self._drop(lane.holder)
-        self._removals.finish()
+        """Wait for every removal."""
+        if self._asked:
+            self._asked.settle()
+        if "_removals" in self.__dict__:
+            self._removals.finish()
 
     def _setting(self) -> Setting:
         with self._lock:
@@ -173,39 +168,15 @@ class DockerDriver:
             self._volumes[reference] = tuple(sorted(declared))
         return self._volumes[reference]
 
-    def _network(self, spec: SandboxSpec, setting: Setting) -> str:
-        """Return a loopback of its own for a lane's first sandbox, the holder's for those that follow."""
-        if self._runtime != "runc":
-            return "none"
-        with self._lock:
-            lane = self._lanes.setdefault((spec.run, spec.lane), _Lane())
-        with lane.lock:
-            lane.created += 1
-            if lane.created == 1:
-                return "none"
-            if lane.holder is None:
-                name, request = holder_name(self._state, spec), holder_request(spec, setting)
-                lane.holder = start_container(self._api, create_container(self._api, name, request))
-            return f"container:{lane.holder.container}"
 
-    def _forget_lost_holder(self, spec: SandboxSpec) -> None:
-        """Drop a holder that no longer runs, so that another attempt gets a new one."""
-        lane = self._lanes.get((spec.run, spec.lane))
-        if lane is None:
-            return
-        with lane.lock:
-            holder = lane.holder
-            if holder is None:
-                return
-            answer = self._api.ask("GET", f"/containers/{holder.container}/json")
-            if not (isinstance(answer.body, dict) and answer.body.get("State", {}).get("Running")):
-                lane.holder = None
-                self._drop(holder)
-
-    def _drop(self, holder: Running) -> None:
-        holder.wire.close()
-        holder.exit.close()
-        self._removals.submit(lambda: remove_container(self._api, holder.container, holder.start))
+@contextmanager
+def _releasing(folder: AttemptFolder) -> Iterator[None]:
+    """Give the attempt's folder back when its container cannot be had."""
+    try:
+        yield
+    except SandboxError:
+        folder.release()
+        raise
 
 
 def _gaps(info: dict[str, Any]) -> tuple[Gap, ...]:

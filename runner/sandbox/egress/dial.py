@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import os
 import socket
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runner.sandbox.egress.addresses import refusal
-from runner.sandbox.egress.denial import Denied, Failed
+from runner.sandbox.egress.denial import Denied, Failed, in_words
 from runner.workflow.hosts import line, shown
 
 if TYPE_CHECKING:
@@ -119,8 +118,7 @@ class Dialer:
             except TimeoutError:
                 wrong = Failed(f"{shown(host, port)} does not answer at {address}", status=504)
             except OSError as error:
-                why = os.strerror(error.errno) if error.errno else str(error)
-                wrong = Failed(f"{shown(host, port)} cannot be reached at {address}: {why}")
+                wrong = Failed(f"{shown(host, port)} cannot be reached at {address}: {in_words(error)}")
         raise wrong
 
     async def _reach(self, address: str, port: int) -> socket.socket:
@@ -129,6 +127,7 @@ class Dialer:
         try:
             server.settimeout(0)
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             async with asyncio.timeout(self._limits.connect_seconds):
                 await asyncio.get_running_loop().sock_connect(server, (address, port))
         except BaseException:

@@ -15,24 +15,23 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from runner.sandbox.egress.hello import Hello
+    from runner.sandbox.egress.passage import Passage
     from runner.sandbox.egress.wires import PlainWire
-
-_ACCESS_DENIED = b"\x15\x03\x01\x00\x02\x02\x31"
 
 
 @contextlib.asynccontextmanager
-async def patience(wire: PlainWire, seconds: float, cure: str) -> AsyncIterator[None]:
-    """Wait so long for TLS to begin; who is denied gets a fatal alert (RFC 8446, 6.2), which clients show."""
+async def patience(wire: PlainWire, passage: Passage, seconds: float, cure: str) -> AsyncIterator[None]:
+    """Wait so long for TLS to begin; who is denied gets an alert, which clients show."""
     try:
         try:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError:
             raise Denied(f"no TLS began within {seconds:g} s", cure, status=408) from None
-    except Denied:
+    except Denied as denied:
+        passage.note(denied)
         with contextlib.suppress(OSError):
-            await wire.send(_ACCESS_DENIED)
-            await wire.part()
+            await wire.send(denied.alert)
         raise
 
 

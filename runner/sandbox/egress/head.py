@@ -47,30 +47,37 @@ class Head:
 
 
 async def read_head(wire: Wire, limits: Limits, first: bytes) -> tuple[bytes, bytes]:
-    """Return a head and what came after it, or two times nothing when the wire ended before it began.
+    """Return a head and what came after it, or two times nothing when none began.
 
     Raises ``Denied`` for one that is too long, too slow or ends its lines wrongly.
     """
     data = first
     try:
         async with asyncio.timeout(limits.head_seconds):
-            while _END not in data:
-                if _LONE.search(data):
-                    raise _bad("lines that do not end in CR LF")
-                if len(data) > limits.head_bytes:
-                    raise Denied(f"a request head of more than {limits.head_bytes} bytes", status=431)
+            while not _is_whole(data, limits.head_bytes):
                 more = await wire.receive()
                 if not more:
-                    if data:
-                        raise _bad("half a head")
-                    return b"", b""
+                    break
                 data += more
     except TimeoutError:
-        raise Denied("a request head that took too long", status=408) from None
+        if data:
+            raise Denied("a request head that took too long", status=408) from None
+    if not data:
+        return b"", b""
+    if _END not in data:
+        raise _bad("half a head")
     end = data.index(_END) + len(_END)
-    if end > limits.head_bytes:
-        raise Denied(f"a request head of more than {limits.head_bytes} bytes", status=431)
     return data[:end], data[end:]
+
+
+def _is_whole(data: bytes, most: int) -> bool:
+    """Whether a head has ended; raises ``Denied`` for one that may not go on."""
+    end = data.find(_END)
+    if _LONE.search(data, 0, end if end >= 0 else len(data)):
+        raise _bad("lines that do not end in CR LF")
+    if max(end, 0) > most or (end < 0 and len(data) > most):
+        raise Denied(f"a request head of more than {most} bytes", status=431)
+    return end >= 0
 
 
 def parse_head(raw: bytes) -> Head:

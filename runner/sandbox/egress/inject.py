@@ -8,7 +8,7 @@ import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from runner.sandbox.egress.denial import Denied, Failed, answer
+from runner.sandbox.egress.denial import Denied, Failed, answer, in_words
 from runner.sandbox.egress.head import Head, parse_head, read_head, same_host
 from runner.sandbox.egress.relay import Relay, forwarded
 from runner.sandbox.egress.wires import PlainWire, TlsWire
@@ -33,7 +33,8 @@ async def serve(wire: PlainWire, attempt: Attempt, passage: Passage) -> None:
     """Serve the TLS that a step has begun: each request goes by a server connection of its own."""
     injections = attempt.policy.injected(passage.host, passage.port)
     step = TlsWire(wire, attempt.services.authority().server(passage.host))
-    await step.handshake()
+    async with asyncio.timeout(attempt.limits.hello_seconds):
+        await step.handshake()
     patterns = _patterns(injections)
     more = True
     while more:
@@ -45,9 +46,10 @@ async def serve(wire: PlainWire, attempt: Attempt, passage: Passage) -> None:
             passage.answered = False
             more = await _serve_one(step, parse_head(raw), attempt, (passage, injections, patterns))
         except (Denied, Failed) as error:
+            passage.note(error)
             if not passage.answered:
                 await step.send(answer(error))
-                await step.part()
+                await step.finish()
             raise
     await step.finish()
 
@@ -170,5 +172,5 @@ async def _verified(peer: socket.socket, attempt: Attempt, passage: Passage) -> 
         where = shown(passage.host, passage.port)
         raise Failed(f"{where} does not prove its name: {error.verify_message}") from None
     except OSError as error:
-        raise Failed(f"no TLS with {shown(passage.host, passage.port)}: {error}") from None
+        raise Failed(f"no TLS with {shown(passage.host, passage.port)}: {in_words(error)}") from None
     return server

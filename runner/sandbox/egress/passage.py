@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from runner.sandbox.egress.denial import Denied
+from runner.sandbox.egress.denial import Denied, Failed
 from runner.sandbox.egress.rules import Connection
 from runner.workflow.hosts import shown
 
@@ -26,7 +26,7 @@ class Limits:
     hello_seconds: float = 30.0
     resolve_seconds: float = 5.0
     connect_seconds: float = 10.0
-    idle_seconds: float = 600.0
+    idle_seconds: float = 3600.0
     connections: int = 128
     reports: int = 200
 
@@ -97,9 +97,17 @@ class Passage:
     received: int = 0
     denied: str = ""
     failed: str = ""
+    method: str = ""
     answered: bool = False
     quiet: bool = False
     began: float = field(default_factory=time.monotonic)
+
+    def note(self, error: Denied | Failed) -> None:
+        """Keep what went wrong, before anything is said of it that may take time."""
+        if isinstance(error, Denied):
+            self.denied = error.why
+        else:
+            self.failed = error.why
 
     def up(self, size: int) -> None:
         """Count bytes from the step; raises ``Denied`` when its rule has no more to give."""
@@ -122,6 +130,7 @@ class Passage:
             sent=self.sent,
             received=self.received,
             seconds=round(time.monotonic() - self.began, 6),
+            method=self.method,
         )
 
     def _take(self, size: int) -> None:

@@ -102,7 +102,10 @@ class Relay:
         except h11.ProtocolError as error:
             raise Denied(f"a request that is not proper HTTP: {error}", status=400) from None
         await self._server.send(first)
-        await self._both()
+        try:
+            await self._both()
+        except h11.LocalProtocolError as error:
+            raise Failed(f"the answer cannot be passed on: {error}") from None
         if self._down.our_state is not h11.DONE or self._down.their_state is not h11.DONE:
             return False
         self._step.push_back(self._down.trailing_data[0])

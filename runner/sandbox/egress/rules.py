@@ -15,6 +15,7 @@ __all__ = ["CANARY", "PROXY_ADDRESS", "PROXY_PORT", "Connection", "Injection", "
 
 PROXY_ADDRESS = "127.0.0.1"
 PROXY_PORT = 3128
+_LOCAL = "localhost"
 CANARY = "canary.runner.invalid"
 """The host that a sandbox asks for before the step begins: always denied, never recorded."""
 
@@ -57,7 +58,8 @@ class Connection:
     """A connection that ended; bytes as the step sees them.
 
     ``denied`` says which rule was against it, ``failed`` what went wrong with one that was allowed. ``count``
-    is how many alike ones this stands for; bytes and seconds are their sums.
+    is how many alike ones this stands for; bytes and seconds are their sums. ``method`` is HTTP's:
+    ``CONNECT`` for a tunnel, in which no other can be seen; empty where there was none.
     """
 
     host: str
@@ -69,17 +71,18 @@ class Connection:
     received: int = 0
     seconds: float = 0.0
     count: int = 1
+    method: str = ""
 
 
 def outlets_of(rules: Iterable[Rule]) -> tuple[Outlet, ...]:
     """Return the outlets of a sandbox: first the proxy's, then one for each ``tcp`` rule, in their order.
 
-    Each host has a loopback address of its own, so that two with the same port do not meet.
+    Each host has a loopback address of its own, so that two with the same port do not meet; localhost has it.
     """
-    addresses: dict[str, str] = {}
+    addresses = {_LOCAL: PROXY_ADDRESS}
     outlets = [Outlet(PROXY_ADDRESS, PROXY_PORT)]
     for rule in rules:
         if rule.kind == "tcp":
-            address = addresses.setdefault(rule.host, f"127.0.0.{len(addresses) + 2}")
-            outlets.append(Outlet(address, rule.port, rule.host))
+            address = addresses.setdefault(rule.host, f"127.0.0.{len(addresses) + 1}")
+            outlets.append(Outlet(address, rule.port, "" if rule.host == _LOCAL else rule.host))
     return tuple(outlets)

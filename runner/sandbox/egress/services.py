@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import ssl
 import threading
 from typing import TYPE_CHECKING
 
-from runner.sandbox.egress.denial import Denied, Failed
+from runner.sandbox.egress.denial import Denied, Failed, in_words
 from runner.sandbox.egress.dial import Dialer, Lookups
 from runner.sandbox.egress.passage import Budget, Ledger, Passage
 from runner.sandbox.egress.tunnel import SCRATCH, Tunnel, Way
@@ -41,6 +40,11 @@ class Services:
         self._making = threading.Lock()
         self._authority: Authority | None = None
         self._client: ssl.SSLContext | None = None
+
+    def stop(self) -> None:
+        """End the loop, from any thread and however often."""
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self.loop.stop)
 
     def prepare(self) -> None:
         """Make and load what an added header takes, before it is needed."""
@@ -86,12 +90,10 @@ class Attempt:
         passage = Passage(self._budget)
         try:
             yield passage
-        except Denied as denied:
-            passage.denied = denied.why
-        except Failed as failed:
-            passage.failed = failed.why
+        except (Denied, Failed) as error:
+            passage.note(error)
         except OSError as error:
-            passage.failed = os.strerror(error.errno) if error.errno else str(error)
+            passage.failed = in_words(error)
         finally:
             if not passage.quiet and (passage.host or passage.denied):
                 self.ledger.add(passage.ended())

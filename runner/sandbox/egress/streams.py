@@ -1,7 +1,8 @@
 """The other way out: connections as streams of PID 1's wire, where no socket can be shared.
 
-Each stream has a window each way (``WINDOW`` in ``init/outlets.c``): whoever takes bytes says so, and only
-then do more come. What nobody takes waits at its own source, and the wire never waits for it.
+Each stream has a window each way, of a size that PID 1 says: whoever takes bytes says so, and only then do
+more come. What nobody takes waits at its own source, and the wire never waits for it. Whoever reads the wire
+never writes to it: PID 1 may be waiting to be read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import select
 import socket
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,23 +23,26 @@ if TYPE_CHECKING:
 
     from runner.sandbox.egress.connections import Connections
 
-WINDOW = 256 * 1024
-_CHUNK = 64 * 1024
+_CHUNK = 64 * 1024 - 9  # with its head, a frame fills a pipe once
+_PATIENCE = 1.0
+_PAUSE = 0.005
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
 _GONE = select.EPOLLHUP | select.EPOLLERR
 
 
 @dataclass(slots=True, eq=False)
 class _Stream:
-    """One connection: ``ours`` is the other end of the carrier's; ``credit`` bytes may go to the step.
+    """One connection: ``ours`` is the other end of the carrier's.
 
+    ``credit`` bytes may go to the step; ``owed`` bytes were taken from it since PID 1 was told.
     ``ended``: the carrier said all. ``finishing``: the step did, and the rest of it is ``pending``;
     ``finished``: the carrier has that too. ``watched`` is what we wait for.
     """
 
     number: int
     ours: socket.socket
-    credit: int = WINDOW
+    window: int
+    credit: int
     owed: int = 0
     pending: bytearray = field(default_factory=bytearray)
     ended: bool = False
@@ -62,68 +67,86 @@ class Streams:
         self._streams: dict[int, _Stream] = {}
         self._watched: dict[int, _Stream] = {}
         self._poll: select.epoll | None = None
-        self._stop = -1
+        self._wake = -1
+        self._words: list[bytes] = []
+        self._closed = False
+        self._patience = 0.0
         self._thread: threading.Thread | None = None
 
     def take(self, kind: int, payload: bytes) -> None:
         """Obey a frame of PID 1; one of a stream that is no more means nothing."""
         number, body = int.from_bytes(payload[:4], "big"), memoryview(payload)[4:]
+        if self._poll is None:
+            self._begin()
         if kind == wire.OPEN:
-            self._open(number, body[0])
+            self._open(number, body[0], int.from_bytes(body[1:], "big"))
             return
         with self._lock:
             stream = self._streams.get(number)
             words = self._heed(stream, kind, body) if stream else b""
-        self._say(words)
+        if words:
+            self._reply(words)
 
     def end(self) -> None:
         """Nothing comes from PID 1 any more: what it said before is still given to the carriers."""
         with self._lock:
+            self._patience = _PATIENCE
             for stream in list(self._streams.values()):
                 stream.ended = stream.finishing = True
                 self._settle(stream)
 
     def close(self) -> None:
-        """Drop every stream and end the thread; may be called twice."""
+        """Drop every stream, once the carriers had a while to take the last of it, and end the thread."""
+        until = time.monotonic() + self._patience
+        while self._streams and time.monotonic() < until:
+            time.sleep(_PAUSE)
         with self._lock:
             for stream in list(self._streams.values()):
                 self._drop(stream)
+            self._closed = True
         if self._thread:
-            os.eventfd_write(self._stop, 1)
+            os.eventfd_write(self._wake, 1)
             self._thread.join()
             self._thread = None
 
-    def _open(self, number: int, outlet: int) -> None:
+    def _open(self, number: int, outlet: int, window: int) -> None:
+        if not self._connections.take_room():  # its carrier is slower than the step
+            self._reply(wire.encode_reset(number))
+            return
         ours, theirs = socket.socketpair()
         ours.settimeout(0)
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * WINDOW)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, window)
         with self._lock:
-            if self._poll is None:
-                self._begin()
-            stream = self._streams[number] = _Stream(number, ours)
+            stream = self._streams[number] = _Stream(number, ours, window, window)
             self._watch(stream)
-        self._connections.await_room()  # PID 1 keeps to fewer
         self._connections.hand_on(outlet, theirs)
 
+    def _reply(self, words: bytes) -> None:
+        """Have the thread write to the wire."""
+        with self._lock:
+            self._words.append(words)
+        os.eventfd_write(self._wake, 1)
+
     def _begin(self) -> None:
-        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._poll = select.epoll()
-        self._poll.register(self._stop, _READ)
+        self._poll.register(self._wake, _READ)
         self._thread = threading.Thread(target=self._live, args=(self._poll,), name="streams", daemon=True)
         self._thread.start()
 
     def _live(self, poll: select.epoll) -> None:
         """Move what the carriers say, and what they did not take at once."""
         with poll:
-            while True:
+            while not self._closed:
                 for descriptor, events in poll.poll():
-                    if descriptor == self._stop:
-                        os.close(descriptor)
-                        return
+                    if descriptor == self._wake:
+                        os.eventfd_read(descriptor)
                     with self._lock:
                         stream = self._watched.get(descriptor)
                         words = self._move(stream, events) if stream else b""
-                    self._say(words)
+                        due, self._words = [*self._words, words], []
+                    self._say(b"".join(due))
+        os.close(self._wake)
 
     def _heed(self, stream: _Stream, kind: int, body: memoryview) -> bytes:
         if kind == wire.DATA:
@@ -157,7 +180,7 @@ class Streams:
         del stream.pending[:taken]
         stream.owed += taken
         self._settle(stream)
-        if stream.owed < WINDOW // 4:
+        if stream.owed < stream.window // 4:
             return b""
         owed, stream.owed = stream.owed, 0
         return wire.encode_credit(stream.number, owed)

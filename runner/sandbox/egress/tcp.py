@@ -40,7 +40,7 @@ async def _secure(wire: PlainWire, server: PlainWire, passage: Passage, seconds:
     """Return when the step begins TLS, its first bytes still unread; raises ``Denied`` if it does not."""
     assert passage.rule  # noqa: S101 - set by the caller, for the type's sake
     cure = f"add to the step: {entry(replace(passage.rule, insecure=True))}"
-    async with patience(wire, seconds, cure):
+    async with patience(wire, passage, seconds, cure):
         await _negotiate(wire, server, passage, cure)
         await expect_hello(wire, passage.host, cure, named=False)
 
@@ -60,11 +60,10 @@ async def _negotiate(wire: PlainWire, server: PlainWire, passage: Passage, cure:
             await wire.send(b"N")
         else:
             break
-    denied = Denied(f"what was sent to {passage.host} is not TLS", cure)
+    why = f"what was sent to {passage.host} is not TLS"
     if start[4:] == _STARTUP:
-        await wire.send(_postgres_error(f"runner: egress denied: {denied.why}. {cure}"))
-        await wire.part()
-    raise denied
+        raise Denied(why, cure, alert=_postgres_error(f"runner: egress denied: {why}. {cure}"))
+    raise Denied(why, cure)
 
 
 async def _start(wire: PlainWire) -> bytes:

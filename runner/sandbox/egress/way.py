@@ -10,17 +10,16 @@ from runner.sandbox import wire
 from runner.sandbox.egress.connections import Connections
 from runner.sandbox.egress.handover import Handover
 from runner.sandbox.egress.streams import Streams
+from runner.sandbox.hosts import HOSTS, hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
-    from runner.sandbox.base import Carrier, Message, Outlet, SandboxSpec
+    from runner.sandbox.base import Carrier, Message, SandboxSpec
 
-HOSTS = "/etc/hosts"
 CARRIER = "/.runner/carrier"
 MOST_OUTLETS = 32
-_LOCALHOST = "127.0.0.1 localhost\n::1 localhost\n"
 _READABLE_BY_ALL = 0o644
 
 
@@ -79,18 +78,13 @@ class Way:
 
     def close(self) -> None:
         """End every connection and thread, and remove the files; may be called twice."""
+        if self._streams:
+            self._streams.close()
         if self._connections:
             self._connections.close()
         if self._handover:
             self._handover.close()
-        if self._streams:
-            self._streams.close()
         self._hosts.unlink(missing_ok=True)
-
-
-def hosts(outlets: Sequence[Outlet]) -> str:
-    """Return what ``/etc/hosts`` holds in the sandbox."""
-    return _LOCALHOST + "".join(f"{one.address} {one.host}\n" for one in outlets if one.host)
 
 
 def _check(spec: SandboxSpec) -> None:

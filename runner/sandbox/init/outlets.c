@@ -18,13 +18,15 @@
 #include <unistd.h>
 
 enum {
-    WINDOW = 256 << 10,  /* bytes under way of one stream, each way; see runner/sandbox/egress/streams.py */
+    WIDE = 1 << 20,      /* bytes under way of one stream, each way, while there are few, */
+    FEW = 8,
+    NARROW = 128 << 10,  /* and once there are more: what nobody takes lies in the step's memory */
     BUFFER = 256 << 10,  /* asked of the kernel, so that idle connections cannot pile up its memory */
     BACKLOG = 128,
     SPARE = 24,          /* descriptors for everything else */
     BURST = 4,           /* frames of one stream before the next has its turn */
     PROXY = 3128,
-    PATIENCE = 10000     /* ms for the runner to take the sockets */
+    TAKING = 10000       /* ms for the runner to take the sockets */
 };
 static const char CARRIER[] = "/.runner/carrier";
 
@@ -42,6 +44,7 @@ static struct stream {
     unsigned char announced, ended;    /* what the runner was told */
     unsigned char finishing, finished; /* the carrier's end was heard of, and passed on */
     unsigned char broken, readable;
+    uint32_t window;
     uint32_t credit, owed; /* bytes the runner still takes; bytes the step took that it was not told of */
     unsigned char *queue;  /* what the step does not take yet */
     size_t start, length;
@@ -105,7 +108,7 @@ static int hand_over(void)
     for (size_t i = 0; i < outlet_count; i++)
         memcpy(CMSG_DATA(&control.head) + i * sizeof(int), &outlets[i].fd, sizeof(int));
     struct pollfd answer = {fd, POLLIN, 0};
-    if (sendmsg(fd, &words, MSG_NOSIGNAL) != 1 || poll(&answer, 1, PATIENCE) != 1 || read(fd, &byte, 1) != 1)
+    if (sendmsg(fd, &words, MSG_NOSIGNAL) != 1 || poll(&answer, 1, TAKING) != 1 || read(fd, &byte, 1) != 1)
         finish(NO_OUTLET, EPIPE, 125);
     close(fd);
     for (size_t i = 0; i < outlet_count; i++)
@@ -160,7 +163,9 @@ static void welcome(unsigned char outlet)
             slot++;
         struct stream *stream = &streams[slot];
         uint32_t id = slot < used ? stream->id : (uint32_t)slot;
-        *stream = (struct stream){.id = id, .fd = fd, .outlet = outlet, .credit = WINDOW};
+        uint32_t window = live < FEW ? WIDE : NARROW;
+        *stream = (struct stream){.id = id, .fd = fd, .outlet = outlet, .window = window, .credit = window};
+        stream->readable = 1; /* most speak first, and one vain read costs less than one more wait */
         used = slot < used ? used : slot + 1;
         live++;
     }
@@ -195,8 +200,8 @@ static void take_data(struct stream *stream, const unsigned char *bytes, size_t 
     if (!length || stream->broken)
         return;
     if (!stream->queue)
-        stream->queue = malloc(WINDOW);
-    if (!stream->queue || stream->finishing || stream->length + length > WINDOW) {
+        stream->queue = malloc(stream->window);
+    if (!stream->queue || stream->finishing || stream->length + length > stream->window) {
         stream->broken = 1;
         return;
     }
@@ -263,11 +268,12 @@ static int speak(struct stream *stream)
     if (!stream->announced) {
         stream->announced = 1;
         out_buffer[HEADER + 4] = stream->outlet;
-        tell(stream, 'o', 1);
+        put_u32(out_buffer + HEADER + 5, stream->window);
+        tell(stream, 'o', 5);
     } else if (stream->broken) {
         tell(stream, 'r', 0);
         abort_stream(stream);
-    } else if (stream->owed >= WINDOW / 4) {
+    } else if (stream->owed >= stream->window / 4) {
         put_u32(out_buffer + HEADER + 4, stream->owed);
         stream->owed = 0;
         tell(stream, 'c', 4);
@@ -337,4 +343,11 @@ void heed_outlets(const struct pollfd *fds)
     for (size_t i = 0; i < outlet_count; i++)
         if (fds[i].revents)
             welcome((unsigned char)i);
+}
+
+/* Accept what is there, without having been told. */
+void welcome_all(void)
+{
+    for (size_t i = 0; i < outlet_count; i++)
+        welcome((unsigned char)i);
 }

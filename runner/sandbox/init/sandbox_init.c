@@ -13,7 +13,7 @@
  *   init -> runner
  *     'H' u32 version: waiting        'B' the step began
  *     'O', 'E' bytes of its output    'Z' u8 kind, i32 code: the last frame; see enum kind
- *     'o' u32 stream, u8 outlet: the step made a connection
+ *     'o' u32 stream, u8 outlet, u32 window: the step made a connection
  *   both, of one stream (u32 at the front)
  *     'd' bytes                       'c' u32 more bytes are welcome
  *     'f' no more bytes               'r' it broke: the other side forgets it
@@ -41,9 +41,7 @@ enum {
     BURST = 16,            /* chunks moved before the clock is looked at again */
     PIPE_SIZE = 256 << 10,
     OURS = 6,              /* descriptors to wait for beside the outlets' */
-    PATIENCE = 60000,      /* ms without progress that we wait for the runner to read */
-    PROVING = 10000,       /* ms for the proxy to answer before the step */
-    HASTE = 1000           /* the same once it stopped the step */
+    PROVING = 10000        /* ms for the proxy to answer before the step */
 };
 static const int64_t NEVER = INT64_MAX;
 
@@ -56,6 +54,7 @@ static struct {
 static struct {
     pid_t pid;                /* 0 while parked */
     int output[2];            /* read ends of its stdout and stderr; -1 from their end of file on */
+    int readable[2];          /* as far as we know */
     int status, over, killed; /* status as a shell would say it */
     int untold;               /* that it began */
     enum kind kind;
@@ -63,102 +62,9 @@ static struct {
     int64_t begin_by;                 /* the proxy answers before, or the step never begins */
 } step = {.output = {-1, -1}, .deadline = INT64_MAX, .kill_at = INT64_MAX, .begin_by = INT64_MAX};
 
-/* At most one frame each way is under way. */
-static unsigned char in_buffer[HEADER + MAX_PAYLOAD];
-unsigned char out_buffer[HEADER + 4 + CHUNK];
-static size_t in_length, out_sent;
-size_t out_length;
+static unsigned char in_buffer[HEADER + MAX_PAYLOAD]; /* at most one frame that is not whole */
+static size_t in_length;
 static int signals;
-
-/* --- small things -------------------------------------------------------------------------------- */
-int64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_BOOTTIME, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-uint64_t get_number(const unsigned char *bytes, size_t count)
-{
-    uint64_t value = 0;
-    while (count--)
-        value = value << 8 | *bytes++;
-    return value;
-}
-
-void put_u32(unsigned char *to, uint32_t value)
-{
-    for (int i = 0; i < 4; i++)
-        to[i] = (unsigned char)(value >> (24 - 8 * i));
-}
-
-/* Everything in our PID namespace dies; only as PID 1 does that spare the host (see main). */
-static void die_with_everything(int status)
-{
-    kill(-1, SIGKILL);
-    _exit(status);
-}
-
-static void runner_is_gone(void) { die_with_everything(128 + SIGKILL); }
-static void unblock(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
-
-/* --- frames to the runner ------------------------------------------------------------------------ */
-/* Declare the `length` bytes at out_buffer + HEADER a frame; what was there must have been sent. */
-void frame(char type, size_t length)
-{
-    out_buffer[0] = (unsigned char)type;
-    put_u32(out_buffer + 1, (uint32_t)length);
-    out_length = HEADER + length;
-    out_sent = 0;
-}
-
-/* Write what the runner takes now; returns how many bytes that were. */
-size_t flush_some(void)
-{
-    size_t before = out_sent;
-    while (out_sent < out_length) {
-        ssize_t n = write(STDOUT_FILENO, out_buffer + out_sent, out_length - out_sent);
-        if (n > 0)
-            out_sent += (size_t)n;
-        else if (n < 0 && errno == EAGAIN)
-            return out_sent - before;
-        else if (n == 0 || errno != EINTR)
-            runner_is_gone();
-    }
-    out_length = 0;
-    return out_sent - before;
-}
-
-/* Send the frame, or give up after `patience` ms without progress; returns 1 when it is sent. */
-static int flush_all(int patience)
-{
-    struct pollfd runner = {STDOUT_FILENO, POLLOUT, 0};
-    for (;;) {
-        size_t written = flush_some();
-        if (!out_length)
-            return 1;
-        if (!written && poll(&runner, 1, patience) == 0)
-            return 0;
-    }
-}
-
-void finish(enum kind kind, int code, int status)
-{
-    int patience = kind > SIGNALLED ? HASTE : PATIENCE;
-    if (flush_all(patience)) {
-        out_buffer[HEADER] = (unsigned char)kind;
-        put_u32(out_buffer + HEADER + 1, (uint32_t)code);
-        frame('Z', 5);
-        flush_all(patience);
-    }
-    die_with_everything(status);
-}
-
-void refuse(const char *why, int code)
-{
-    write(STDERR_FILENO, why, strlen(why));
-    finish(BAD_MESSAGE, code, 125);
-}
 
 /* --- the step ------------------------------------------------------------------------------------ */
 static void become_step(int out, int err, int report)
@@ -269,6 +175,7 @@ static void prepare(void)
     }
     step.begin_by = now_ms() + PROVING;
     ask_proxy(port);
+    welcome_all();
 }
 
 static void take_frame(char type, unsigned char *body, size_t length)
@@ -344,9 +251,10 @@ static int move_output(void)
     }
     for (int burst = 0; burst < BURST && quiet < 2 && !out_length; burst++, stream ^= 1) {
         int *fd = &step.output[stream];
-        ssize_t n = *fd < 0 ? -1 : read(*fd, out_buffer + HEADER, CHUNK);
+        ssize_t n = *fd < 0 || !step.readable[stream] ? -1 : read(*fd, out_buffer + HEADER, CHUNK);
         if (n == 0)
             *fd = -1;
+        step.readable[stream] = n == CHUNK;
         quiet = n > 0 ? 0 : quiet + 1;
         moved |= n >= 0; /* an end of file is progress too: nothing else may come to wake us */
         if (n > 0) {
@@ -355,6 +263,18 @@ static int move_output(void)
         }
     }
     return moved;
+}
+
+/* Move what there is, output and streams in turn, so that neither can keep the runner from the other. */
+static int move(void)
+{
+    static int streams_first;
+    int moved = flush_some() > 0;
+    if (out_length)
+        return moved;
+    if ((streams_first = !streams_first))
+        return moved | move_streams() | move_output();
+    return moved | move_output() | move_streams();
 }
 
 /* Wait until `until` for the runner, a signal or output; the step waits while the runner is behind. */
@@ -373,12 +293,15 @@ static void wait_for_anything(int64_t until)
     poll(fds, count, left < 0 ? 0 : left > 60000 ? 60000 : (int)left);
     if (count > OURS)
         heed_outlets(fds + OURS);
+    for (int stream = 0; stream < 2; stream++)
+        step.readable[stream] |= fds[3 + stream].revents != 0;
     if (fds[0].revents)
         receive();
-    if (fds[5].revents && hear_proxy(fds[5].revents))
-        begin();
+    if (fds[5].fd >= 0 && (fds[0].revents || fds[5].revents)) /* its answer may just have come by the wire */
+        if (hear_proxy(fds[5].events))
+            begin();
     struct signalfd_siginfo info;
-    while (read(signals, &info, sizeof info) == (ssize_t)sizeof info) {
+    while (fds[1].revents && read(signals, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGCHLD)
             reap();
         else
@@ -400,8 +323,7 @@ static void supervise(void)
         }
         if (now_ms() >= step.kill_at)
             stop(SIGKILL, STOPPED);
-        move_output();
-        move_streams();
+        move();
     }
 }
 
@@ -410,13 +332,13 @@ static void supervise(void)
 static void drain(void)
 {
     int64_t since = now_ms();
-    wait_for_anything(since); /* its last connection may not have been accepted yet */
+    welcome_all(); /* its last connection may not have been accepted yet */
     for (;;) {
         int logs = out_length || step.output[0] >= 0 || step.output[1] >= 0;
         int64_t until = since + (logs && step.kind <= SIGNALLED ? PATIENCE : HASTE);
         if ((!logs && !streams_unsaid()) || now_ms() >= until)
             return;
-        if (move_output() + move_streams() > 0)
+        if (move())
             since = now_ms();
         else
             wait_for_anything(until);

@@ -9,7 +9,7 @@
         ca: /etc/runner/bao-ca.pem                 # default: the system's
         login: {token: file:/etc/runner/bao.token}
         # login: {approle: {role_id: env:BAO_ROLE, secret_id: file:/etc/runner/bao.secret}}
-        # login: {identity: {role: steps, revoker: runner, audience: openbao}}
+        # login: {identity: {role: "{workflow}-{mode}", revoker: runner, audience: openbao}}
       postgres:
         warehouse:
           admin: file:/etc/runner/warehouse.url    # postgresql://runner:…@db.example/warehouse
@@ -84,7 +84,10 @@ class AppRoleLogin(_Declared):
 
 
 class WorkloadIdentity(_Declared):
-    """``role`` is the steps', ``revoker`` Runner's own, both of the jwt method at ``mount``."""
+    """``role`` is the steps', ``revoker`` Runner's own, both of the jwt method at ``mount``.
+
+    ``{workflow}`` and ``{mode}`` in ``role`` stand for those of the step.
+    """
 
     role: Text
     revoker: Text

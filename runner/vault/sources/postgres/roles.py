@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from psycopg import errors, sql
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
     from runner.vault.sources.declared import Postgres
 
-NAME = r"runner_[a-z0-9_]+_[0-9]+[a-z]_[0-9a-f]{8}"
+NAME = r"runner_[a-z0-9_]+_[0-9]+[a-z]_[0-9a-f]{8}_[0-9a-f]{6}"
 _TRIES = 5
-_WAIT = 2000  # milliseconds for one session to end
+_PAUSE = 0.005  # seconds
 
 
 def expired(connection: Connection, but: str) -> list[str]:
@@ -26,6 +27,12 @@ def expired(connection: Connection, but: str) -> list[str]:
     query = """SELECT rolname FROM pg_roles
                WHERE rolname ~ %s AND rolname <> %s AND rolvaliduntil < now() - interval '1 minute'"""
     return [row[0] for row in connection.execute(query, (f"^{NAME}$", but)).fetchall()]
+
+
+def made_for(connection: Connection, whose: str) -> list[str]:
+    """Return the roles whose names begin with ``whose``."""
+    query = "SELECT rolname FROM pg_roles WHERE rolname ~ %s"
+    return [row[0] for row in connection.execute(query, (f"^{whose}_[0-9a-f]{{6}}$",)).fetchall()]
 
 
 def forget(connection: Connection, role: str, database: Postgres, parts: Mapping[str, str]) -> None:
@@ -55,9 +62,9 @@ def forget(connection: Connection, role: str, database: Postgres, parts: Mapping
 
 
 def _end_sessions(connection: Connection, oid: int) -> None:
-    query = "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE usesysid = %s"
-    while connection.execute(query, (_WAIT, oid)).fetchall():
-        pass  # until the deadline of the connection
+    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usesysid = %s"
+    while connection.execute(query, (oid,)).fetchall():
+        time.sleep(_PAUSE)  # until none is left, or the deadline of the connection
 
 
 def _places(connection: Connection, oid: int) -> list[str]:

@@ -1,11 +1,14 @@
-"""What can happen to a run, as frozen data: the journal's records.
-
-``store/codec`` gives their JSON form. Values of secrets never stand in one.
-"""
+"""What can happen to a run, as frozen data: the journal's records; none holds the value of a secret."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+from runner.events.secrets import LeaseAsked as LeaseAsked
+from runner.events.secrets import LeaseReturned as LeaseReturned
+from runner.events.secrets import LeaseTaken as LeaseTaken
+from runner.events.secrets import SecretOpened as SecretOpened
+from runner.events.secrets import SecretRevoked as SecretRevoked
 
 PHASE_RUN = "run"
 PHASE_COMPENSATE = "compensate"
@@ -47,37 +50,6 @@ class AttemptStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class SecretOpened:
-    """A secret's value was handed to an attempt; only its name is kept."""
-
-    step: str
-    attempt: int
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseTaken:
-    """A source made a value for one attempt that can be taken back by its ``lease``; see ``vault/lease``."""
-
-    step: str
-    attempt: int
-    phase: str
-    name: str
-    source: str
-    lease: str
-    expires: float
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseReturned:
-    """A lease's value is of no use any more; ``detail`` says what could not be undone, and what to do."""
-
-    source: str
-    lease: str
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class ConnectionEnded:
     """What became of a connection that a step asked for (``sandbox/egress``), or of ``count`` alike."""
 
@@ -93,6 +65,7 @@ class ConnectionEnded:
     received: int = 0
     seconds: float = 0.0
     count: int = 1
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +176,7 @@ class CompensationSettled:
 class CancelRequested:
     """Somebody asked for the run to end, with what it did undone if ``rollback``.
 
-    A second request ends compensations and ``finally`` steps too, unless it does not ``insist``.
+    A second request that does ``insist`` ends compensations and ``finally`` steps too.
     """
 
     why: str
@@ -267,8 +240,10 @@ Event = (
     | RunStarted
     | AttemptStarted
     | SecretOpened
+    | LeaseAsked
     | LeaseTaken
     | LeaseReturned
+    | SecretRevoked
     | ConnectionEnded
     | AttemptEnded
     | RetryScheduled
