@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.sandbox.egress.gate import Gate
@@ -100,7 +101,10 @@ class Proxy:
             wanted = not self._closed
         try:
             if wanted and headers:
-                services.prepare()
+                with suppress(
+                    OSError
+                ):  # certificates that cannot be read: the connection that needs them says so
+                    services.prepare()
             if wanted:
                 loop.run_forever()
         finally:
