@@ -128,7 +128,7 @@ def test_a_file_of_authorities_that_is_none_ends_no_proxy(tmp_path: Path) -> Non
 
 
 def test_authorities_that_cannot_be_had_are_the_operators_to_correct(tmp_path: Path) -> None:
-    with pytest.raises(PolicyDenied, match="gone.pem: cannot be read") as caught:
+    with pytest.raises(PolicyDenied, match=r"gone\.pem: cannot be read") as caught:
         authorities(tmp_path / "gone.pem")
     assert "egress.ca" in caught.value.cure
     (tmp_path / "large.pem").write_bytes(b"-" * (1 << 20))

@@ -168,6 +168,7 @@ def test_what_cannot_be_asked_for_one_lease_keeps_no_other_one_open(
 ) -> None:
     class NeedsTheStore(LeasingFake):
         def revoke(self, reference: str, lease: Lease) -> None:
+            del reference, lease
             raise StoreError("the value of the login cannot be read")
 
     leases = leases_of(journal)
