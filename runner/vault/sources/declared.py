@@ -22,7 +22,7 @@ relative one would begin in the folder of a project, which is the author's.
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -136,9 +136,6 @@ class Declared(_Declared):
     identity: Identity | None = None
     openbao: OpenBao | None = None
     postgres: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,30}$")], Postgres] = {}
-
-
-Kind = Literal["identity", "openbao", "postgres"]
 
 
 def declared(data: dict[str, Any], where: str) -> Declared:
