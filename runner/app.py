@@ -88,10 +88,7 @@ class App:
         return Attempts(run, stage.plan, self.layout.attempts(run, fence))
 
     def work(self, stage: Stage, journal: Journal, records: Sequence[Record], ahead: Lanes | None) -> Work:
-        """Return all that driving a run on from ``records`` takes: what is noted later comes with its news.
-
-        The first sandbox may be on its way in the lanes ``ahead``.
-        """
+        """Return what driving a run on from ``records`` takes; ``ahead`` may have its first sandbox."""
         from runner.admission.arbiter import Arbiter
         from runner.engine.ports import Stores, Work
         from runner.network import RunNetwork

@@ -20,7 +20,7 @@ from runner.store.layout import Layout
 from runner.store.quarantine import Quarantine
 from runner.vault.binding import Binding, Revocation, Terms
 from runner.vault.bindings import Bindings
-from runner.vault.lease import Holder, Lease, Minted
+from runner.vault.lease import Holder, Minted
 from runner.vault.leases import Leases
 from runner.vault.opened import secret_of
 from runner.vault.store import SecretStore
@@ -163,22 +163,6 @@ def test_a_source_that_is_down_at_the_end_leaves_the_lease_to_a_later_try(
     leases.give_back()
     assert journal.kinds() == ["LeaseAsked", "LeaseTaken"]
     assert len(server.names("live")) == 1
-
-
-def test_what_cannot_be_asked_for_one_lease_keeps_no_other_one_open(
-    server: LeaseServer, journal: Journal
-) -> None:
-    class NeedsTheStore(LeasingFake):
-        def revoke(self, reference: str, lease: Lease) -> None:
-            del reference, lease
-            raise StoreError("the value of the login cannot be read")
-
-    leases = leases_of(journal)
-    leases.take("admin", "broken:rw", NeedsTheStore(server), 60)
-    minted = leases.take("db", "lease:ro", LeasingFake(server), 60)
-    leases.give_back()
-    assert not server.accepts(minted.values["password"])
-    assert [event.source for event in journal.events if isinstance(event, LeaseReturned)] == ["lease:ro"]
 
 
 def test_a_field_the_only_value_or_all_of_them() -> None:
