@@ -136,6 +136,35 @@ def test_authorities_that_cannot_be_had_are_the_operators_to_correct(tmp_path: P
         authorities(tmp_path / "large.pem")
 
 
+def test_a_proxy_that_cannot_begin_leaves_no_step_waiting_and_says_why() -> None:
+    code = """
+import os, resource, socket
+from runner.errors import SandboxError
+from runner.sandbox.egress import desk, services
+from runner.sandbox.egress.proxy import Proxy
+from runner.sandbox.egress.rules import Policy
+ours, theirs = socket.socketpair()
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+try:
+    while True:
+        os.open("/dev/null", os.O_RDONLY)
+except OSError:
+    pass
+gate = Proxy().gate(Policy(()), (None,), print)
+gate.carry(0, theirs)
+assert ours.recv(1) == b""
+try:
+    gate.close()
+except SandboxError as error:
+    print(error)
+gate.close()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Exception in thread" not in done.stderr
+    assert done.stdout.startswith("the way out cannot begin: ")
+
+
 def test_a_thousand_connections_fit_beside_the_usual_limit_of_files() -> None:
     code = """
 import resource, socket
