@@ -65,11 +65,10 @@ class Gate:
             return self._desk
 
     def _made(self) -> Desk | None:
-        try:
-            services = self._services.result()
-        except Exception as error:  # noqa: BLE001 - of the proxy's thread: nobody is carried, the attempt says why
-            self._wrong = SandboxError(f"the way out cannot begin: {error}")
+        wrong = self._services.exception()
+        if wrong:  # nobody is carried, and the attempt's end says why
+            self._wrong = SandboxError(f"the way out cannot begin: {wrong}")
             return None
         from runner.sandbox.egress.desk import Desk  # loaded by the proxy's thread
 
-        return Desk(services, self._policy, self._outlets, self._report)
+        return Desk(self._services.result(), self._policy, self._outlets, self._report)

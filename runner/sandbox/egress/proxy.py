@@ -93,9 +93,9 @@ class Proxy:
 
             loop = asyncio.new_event_loop()
             services = Services(loop, self._resolver or look_up, self._trust, self._limits)
-        except BaseException as error:  # noqa: BLE001 - whoever waits for the services gets it
+        except BaseException as error:
             self._services.set_exception(error)
-            return
+            raise SystemExit from error  # whoever waits for the services says it: the thread ends in silence
         with self._starting:
             self._services.set_result(services)
             wanted = not self._closed
