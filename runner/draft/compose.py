@@ -25,6 +25,7 @@ _PACKAGES = {
     "Crypto": "pycryptodome", "fitz": "pymupdf", "docx": "python-docx", "jwt": "pyjwt",
 }  # fmt: skip
 _MAKE = "uv pip compile --universal --python-version 3.11 --generate-hashes --only-binary :all:"
+_BLOCK = "# /// script"
 _STEP = "    "
 _ENDS = {
     "out-of-memory": f"it was ended at {MEMORY}: it may need more than this",
@@ -99,10 +100,17 @@ def _write_requirements(page: Page, draft: Draft) -> None:
         what = "was not there" if name in missing else "is imported, and not from here"
         page.note(_STEP, f"{name} {what}{f' ({lines[name]})' if name in lines else ''}")
     if names:
-        packages = " ".join(_PACKAGES.get(each, each) for each in names)
-        lock = lock_beside(draft.script)
-        page.note(_STEP, f"requirements: {lock}  is a lock file of them, made by")
-        page.note(_STEP, f"  echo {packages} | tr ' ' '\\n' | {_MAKE} -o {shlex.quote(lock)} -")
+        page.note(_STEP, f"requirements: {lock_beside(draft.script)}  is a lock file of them, made by")
+        page.note(_STEP, f"  {_making(draft.script, names)}")
+
+
+def _making(script: Script, modules: list[str]) -> str:
+    """Return the command that makes a lock file: of what the script's own block says, if it has one."""
+    lock = shlex.quote(lock_beside(script))
+    if _BLOCK in script.text:
+        return f"{_MAKE} {shlex.quote(script.path.name)} -o {lock}"
+    packages = " ".join(_PACKAGES.get(each, each) for each in modules)
+    return f"echo {packages} | tr ' ' '\\n' | {_MAKE} -o {lock} -"
 
 
 def _write_variables(page: Page, draft: Draft) -> None:
