@@ -65,7 +65,7 @@ def test_more_than_the_kernel_can_tell_is_told(tree: Path) -> None:
 
 
 def test_a_copy_lacks_what_no_sandbox_may_see_and_says_so(tree: Path, tmp_path: Path) -> None:
-    for name in (".git", ".venv", "state"):
+    for name in (".git", ".venv", ".ssh", "venv", "state"):
         (tree / name).mkdir()
         (tree / name / "x").write_text("x")
     for name in (".env", ".env.local", "own.yaml"):
@@ -79,7 +79,9 @@ def test_a_copy_lacks_what_no_sandbox_may_see_and_says_so(tree: Path, tmp_path: 
     folder = copied(tree, tmp_path, (tree / "state", tree / "own.yaml"))
     assert folder.files == ("a", "b", "deep/c", "deep/er/d", "empty")
     assert folder.links == {"inside": "deep/c"}
-    assert sorted(folder.without) == [".venv", "outside", "pipe", "socket", "up"]
+    assert sorted(folder.without) == [
+        ".env", ".env.local", ".ssh", ".venv", "outside", "pipe", "socket", "up", "venv"
+    ]  # fmt: skip
     assert (folder.root / "deep/er/d").read_text() == "deep/er/d"
     assert (folder.root / "a").stat().st_ino != (tree / "a").stat().st_ino
     folder.remove()
