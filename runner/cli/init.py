@@ -164,7 +164,9 @@ def _next(args: argparse.Namespace, task: _Task, seen: Seen) -> str:
         return shlex.join(["runner", "run", str(task.output)])
     lacking = [each for each in seen.asked if not each.rule][:_MOST_HOSTS]
     hosts = [f"http{'' if each.is_plain else 's'}://{shown(each.host, each.port)}" for each in lacking]
-    more = [word for host in [*args.hosts, *hosts] for word in ("--egress", host)]
+    same = (("-o", args.output), ("--engine", args.engine), ("--sandbox", args.sandbox))
+    more = [word for name, value in same if value for word in (name, value)]
+    more += [word for host in [*args.hosts, *hosts] for word in ("--egress", host)]
     beside = str(Path(args.script).with_name(lock_beside(task.script))) if seen.missing else None
     lock = args.requirements or beside
     more += ["--requirements", lock] if lock else []

@@ -168,7 +168,7 @@ def test_a_script_that_lacks_a_module_leaves_a_workflow_that_says_which(runner: 
     put(runner, "need.py", "import yaml, no_such_module_anywhere\n")
     done = init(runner, engine, "need.py")
     assert done.code == 1
-    again = "runner init --force --requirements need.py.txt need.py"
+    again = f"runner init --force --engine {engine} --requirements need.py.txt need.py"
     assert f"next: give the script what it lacked, then: {again}" in done.out
     text = (runner.project / "need.yaml").read_text()
     assert "# IT FAILED WHILE WATCHED: exit status 1." in text

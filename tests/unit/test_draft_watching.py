@@ -150,6 +150,20 @@ def test_what_was_asked_is_one_row_a_host() -> None:
     assert (seen.seconds, seen.is_the_scripts) == (5.0, True)
 
 
+def test_the_last_attempt_counts_where_the_engine_had_to_try_again() -> None:
+    seen = what_was_seen(
+        "r",
+        records(
+            AttemptStarted("a", 1),
+            AttemptEnded("a", 1, reason="infra"),
+            AttemptStarted("a", 2),
+            AttemptEnded("a", 2, exit_code=0),
+        ),
+        [],
+    )
+    assert (seen.reason, seen.seconds) == (None, 1.0)
+
+
 def test_a_run_that_says_nothing_of_the_script_is_told_apart() -> None:
     assert not what_was_seen("r", records(), []).is_the_scripts
     ended = AttemptEnded("a", 1, reason="infra")
