@@ -35,7 +35,7 @@ def read_index(path: Path, given: Mapping[str, Any]) -> PackageIndex:
     usual = PackageIndex()
     address = given.get("index", usual.address)
     files = given.get("files", [] if "index" in given else list(usual.files))
-    listed = [address, *files] if isinstance(files, list) else [files]
+    listed = [address, *files] if isinstance(files, list) else [None]
     if not all(isinstance(each, str) and _ADDRESS.fullmatch(each) for each in listed):
         raise UsageError(
             f"{path}: python.index and python.files are addresses such as https://pypi.org/simple"

@@ -236,10 +236,11 @@ class _Planner:
 
     def _image(self, step: Step) -> ImageRef:
         defaults = self.loaded.model.defaults
+        ref = self._known(image_of(step, defaults))
         if step.requirements is None:
-            return image_of(step, defaults)
+            return ref
         lock, _ = self.sources.take(step.requirements)
-        return equipped(image_of(step, defaults), lock, mounts_of(step, defaults), self.request.contents)
+        return equipped(ref, lock, mounts_of(step, defaults), self.request.contents)
 
     def _known(self, ref: ImageRef) -> ImageRef:
         """Note what the definition says of an image; an unknown profile is the author's mistake."""

@@ -30,7 +30,12 @@ steps:
     run: [echo, hello]
     breaker: hub
     env: {WHO: "${{ inputs.who }}"}
+  pack:
+    run: [echo]
+    sandbox: python
+    requirements: lock.txt
 """
+LOCK = "six==1.17.0 --hash=sha256:" + "ab" * 32 + "\n"
 
 
 @dataclass
@@ -64,6 +69,7 @@ class Place:
 def place(tmp_path: Path) -> Place:
     (tmp_path / "project" / "scripts").mkdir(parents=True)
     (tmp_path / "project" / "scripts" / "a.py").write_text("print(1)\n")
+    (tmp_path / "project" / "lock.txt").write_text(LOCK)
     (tmp_path / "project" / "runbook.md").write_text("Call somebody.\n")
     (tmp_path / "project" / "runner.yaml").write_text("breakers: {hub: {failures: 3}}\n")
     policy = tmp_path / "policy.yaml"
@@ -116,7 +122,13 @@ def _runbook(place: Place) -> None:
     (place.folder / "project" / "runbook.md").unlink()
 
 
-@pytest.mark.parametrize("change", [_edit, _edit_mount, _swap_mount, _policy, _breaker, _recipe, _runbook])
+def _lock(place: Place) -> None:
+    (place.folder / "project" / "lock.txt").write_text(LOCK.replace("1.17.0", "1.16.0"))
+
+
+@pytest.mark.parametrize(
+    "change", [_edit, _edit_mount, _swap_mount, _policy, _breaker, _recipe, _runbook, _lock]
+)
 def test_whatever_a_plan_is_made_of_changes_it_is_planned_anew(place: Place, change: object) -> None:
     before = place.plan()
     assert callable(change)
