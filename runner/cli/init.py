@@ -43,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="let this host through; any other is denied, and written down",
     )
+    parser.add_argument("--requirements", metavar="FILE", help="a lock file of Python packages that it gets")
     parser.add_argument("--timeout", metavar="TIME", default="5m")
     parser.add_argument("script", metavar="SCRIPT", help="a script of Python or the shell")
     parser.add_argument(
@@ -63,6 +64,7 @@ class _Task:
 def main(args: argparse.Namespace) -> int:
     """Watch and write; 1 when the script failed, of which a workflow is written too."""
     from runner.draft.folder import copied, sweep
+    from runner.draft.packages import with_packages
     from runner.draft.place import put, refuse_place
     from runner.draft.script import read_script
     from runner.draft.watched import opened
@@ -71,7 +73,7 @@ def main(args: argparse.Namespace) -> int:
     from runner.workflow.file import project_of
 
     settings = Settings.from_environment(os.environ)
-    script = read_script(Path(args.script), args.arguments, args.sandbox)
+    script = with_packages(read_script(Path(args.script), args.arguments, args.sandbox), args.requirements)
     output = Path(args.output) if args.output else Path(args.script).with_suffix(".yaml")
     refuse_place(output, script.path, force=args.force)
     project = project_of(output)
@@ -133,7 +135,8 @@ def _drafted(task: _Task, seen: Seen) -> str:
     elsewhere = (*found.host_paths(home), *_from_here(script))
     inside = named(found.strings, folder.files)
     files = Files(script, seen, folder, base, own_modules(folder.files), elsewhere, inside)
-    return compose(Draft(script, seen, found, files, Network(seen, found, task.opened, task.private)))
+    lock = os.path.relpath(script.lock, task.output.resolve().parent) if script.lock else ""
+    return compose(Draft(script, seen, found, files, Network(seen, found, task.opened, task.private), lock))
 
 
 def _from_here(script: Script) -> list[str]:
@@ -158,5 +161,6 @@ def _next(args: argparse.Namespace, task: _Task, seen: Seen) -> str:
     lacking = [each for each in seen.asked if not each.rule][:_MOST_HOSTS]
     hosts = [f"http{'' if each.is_plain else 's'}://{shown(each.host, each.port)}" for each in lacking]
     more = [word for host in [*args.hosts, *hosts] for word in ("--egress", host)]
+    more += ["--requirements", args.requirements] if args.requirements else []
     again = shlex.join(["runner", "init", "--force", *more, args.script, *args.arguments])
     return f"give the script what it lacked, then: {again}"

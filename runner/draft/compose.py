@@ -32,13 +32,14 @@ _ENDS = {
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """All that a workflow is made of."""
+    """All that a workflow is made of; ``lock`` is the path of the lock file whose packages the script had."""
 
     script: Script
     seen: Seen
     hints: Hints
     files: Files
     network: Network
+    lock: str = ""
 
 
 def compose(draft: Draft) -> str:
@@ -83,6 +84,9 @@ def _write_head(page: Page, draft: Draft) -> None:
 
 def _write_requirements(page: Page, draft: Draft) -> None:
     lines = {each.word: f"line {each.line}" for each in draft.hints.modules}
+    if draft.lock:
+        page.add(f"{_STEP}requirements: {quoted(draft.lock)}", "--requirements")
+        lines = {}
     missing = {name.split(".")[0] for name in draft.seen.missing} - draft.files.own
     names = sorted(set(lines) | missing)
     if not names:

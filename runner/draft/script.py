@@ -26,7 +26,10 @@ _NOT_A_WORD = re.compile(r"[^a-z0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script: ``program`` runs it in the sandbox ``profile``; ``why`` says how that was decided."""
+    """A script: ``program`` runs it in the sandbox ``profile``; ``why`` says how that was decided.
+
+    ``lock`` is the lock file whose Python packages it gets.
+    """
 
     path: Path
     text: str
@@ -34,6 +37,7 @@ class Script:
     profile: str
     why: str
     arguments: tuple[str, ...] = ()
+    lock: Path | None = None
 
     @property
     def name(self) -> str:

@@ -67,10 +67,12 @@ def watched_plan(settings: Settings, script: Script, folder: Folder, watch: Watc
         step |= {"egress": [_entry(rule) for rule in watch.opened], "staging": {"run": words}}
     plan = plan_command(settings, step, [])
     command = plan.steps["command"]
+    image = replace(command.image, lock=_taken(settings, script.lock, watch.project))
     planned = replace(
         command,
         id=script.name,
         step=script.name,
+        image=image,
         mounts=(Mount(folder.root, APP, folder.digest),),
         egress=command.egress
         or (),  # a way out where nothing is open: what it asks for is denied, and recorded
@@ -83,6 +85,16 @@ def watched_plan(settings: Settings, script: Script, folder: Folder, watch: Watc
         digest=digest,
         project=str(watch.project),
     )
+
+
+def _taken(settings: Settings, lock: Path | None, project: Path) -> str:
+    """Return the snapshot of a lock file, by its digest; empty where there is none."""
+    if lock is None:
+        return ""
+    from runner.planning.snapshots import Snapshots
+    from runner.store.layout import Layout
+
+    return Snapshots(Layout(settings.home).snapshots).take(lock, project)[0]
 
 
 def _entry(rule: Rule) -> dict[str, object]:

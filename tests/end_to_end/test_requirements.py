@@ -216,6 +216,21 @@ def test_without_uv_it_says_what_to_install(ready: Command) -> None:
     assert "pip install 'runner[python]'" in done.stderr
 
 
+def test_a_script_that_names_its_packages_becomes_a_workflow_with_them(ready: Command) -> None:
+    need("bubblewrap")
+    block = "# /// script\n# dependencies = ['greet']\n# ///\n"
+    (ready.project / "use.py").write_text(f"{block}import greet\ngreet.hello()\n")
+    argv = ("init", "--engine", "bubblewrap")
+    refused = ready(*argv, "use.py")
+    failed(refused, 2, "use.py: it depends on greet", "runner init --requirements use.py.txt use.py")
+    done = ready(*argv, "--requirements", "lock.txt", "use.py")
+    assert done.code == 0, done.err
+    assert "requirements: lock.txt" in (ready.project / "use.yaml").read_text()
+    again = ready("run", "use.yaml", "--engine", "bubblewrap")
+    assert "hello" in again.out
+    assert "installing" not in again.err
+
+
 def wait_for(holds: Callable[[], bool], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
     while not holds():
