@@ -66,7 +66,6 @@ def test_packages_and_their_commands_are_there_and_nothing_leads_out(
 def test_the_second_run_asks_the_index_for_nothing(ready: Command, index: Index, engine: str) -> None:
     assert ready.run(USE, engine).code == 0
     index.asked.clear()
-    lock(ready, "# another word about it\n" + (ready.project / "lock.txt").read_text())
     done = ready.run(USE, engine)
     assert (log(ready, done), index.asked) == ("hello\n", [])
     assert "installing" not in done.err
