@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -201,6 +202,22 @@ def test_packages_that_are_gone_are_installed_again_for_a_retry(
     index.asked.clear()
     again = ready("retry", done.report["run"], "--json")
     assert (again.code, bool(index.asked)) == (1, True)
+
+
+def test_packages_that_are_gone_are_installed_again_for_a_resume(
+    ready: Command, index: Index, own_cache: Path, engine: str
+) -> None:
+    text = STEP % '"greet; sleep 3"'
+    child = ready.begin("run", ready.workflow(text), "--engine", engine, "--json")
+    until(child, "hello")
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    (kept,) = (own_cache / "packages").iterdir()
+    shutil.rmtree(kept)
+    index.asked.clear()
+    run = next(row["run"] for row in ready.listed() if row["workflow"] == "packed")
+    done = ready("resume", run, "--json")
+    assert (done.code, bool(index.asked)) == (0, True), done.err
 
 
 def test_without_uv_it_says_what_to_install(ready: Command) -> None:
