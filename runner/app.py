@@ -92,6 +92,7 @@ class App:
         from runner.engine.ports import Stores, Work
         from runner.network import RunNetwork
         from runner.store.artifacts import Artifacts
+        from runner.store.quarantine import Quarantine
         from runner.vault.mask import Masker
         from runner.wiring import RunImages, RunJournal, RunLogs, RunSecrets
 
@@ -104,7 +105,7 @@ class App:
             own,
             Artifacts(self._settings.home),
             RunLogs(self.layout, run),
-            RunSecrets(self.bindings, own, plan, self.clock),
+            RunSecrets(self.bindings, own, plan, self.clock, Quarantine(self.layout, run, self.secret_store)),
             Masker,
             network,
         )

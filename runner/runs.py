@@ -12,6 +12,7 @@ from runner.engine.again import carried, in_doubt, made_anew
 from runner.errors import PolicyDenied, SandboxError, UsageError
 from runner.events import RollbackRequested, RunCreated, StepDecided
 from runner.planning.codec import plan_json
+from runner.planning.network import refuse_private
 from runner.store.journal import Before
 from runner.store.layout import new_run_id
 from runner.store.locks import RunLock
@@ -160,6 +161,8 @@ class Runs:
     def _go_on(self, run: Run, journal: Journal, watching: Watching) -> Ended:
         app, plan, created = self._app, run.plan, run.created
         assert created is not None  # noqa: S101 - a run's first record
+        chosen = app.choices(plan)
+        refuse_private(plan, chosen.private)  # what the operator said when it was planned may be withdrawn
         with _closing(app.make_driver(created.engine)) as driver:
             driver.check()
             ownership = journal.open_run(run.id)  # first: a runner that still lives begins nothing after this
@@ -167,7 +170,7 @@ class Runs:
             self._take_back(journal, run.id)
             images = app.same_images(plan, driver, created.images, watching.say)
             images = self._equipped(plan, driver, images, watching)
-            stage = Stage(ownership, plan, driver, images, watching, app.choices(plan), origin_of(run))
+            stage = Stage(ownership, plan, driver, images, watching, chosen, origin_of(run))
             with self._sweeping(journal):
                 return self._execute(stage, journal, None)
 

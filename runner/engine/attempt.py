@@ -231,7 +231,12 @@ class Attempt:
 
     def _conclude(self, exited: Exit, collection: Collected) -> AttemptEnded:
         leaks = Leaks(self._opened(), self._stores.masker)
-        found = Results(self._masker, leaks, self._stores.artifacts)
+        found = Results(
+            self._masker,
+            leaks,
+            self._stores.artifacts,
+            lambda path: self._stores.secrets.set_apart(path, self._start),
+        )
         found.refused = [words for words in collection.refused if words != f"{OUTPUT_FILE}: was not written"]
         for file in collection.files:
             found.take(file)

@@ -60,16 +60,17 @@ class Results:
     masker: MaskerPort
     leaks: Leaks
     artifacts: ArtifactsPort
+    set_apart: Callable[[Path], str]
     outputs: dict[str, str] = field(default_factory=dict)
     kept: list[ArtifactKept] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     leaked: str = ""
 
     def take(self, file: Collected) -> None:
-        """Keep a file, or the values that it sets; one with a secret is gone with the attempt's folder."""
+        """Keep a file, or the values that it sets; one with a secret is sealed and handed on to nobody."""
         name = "$RUNNER_OUTPUT" if file.name == OUTPUT_FILE else self.masker.mask_text(file.name)
         if secret := self.leaks.in_text(file.name) or self.leaks.in_file(file.path):
-            line = f"{name}: holds the secret {secret}, and was not kept"
+            line = f"{name}: holds the secret {secret}, and is sealed in {self.set_apart(file.path)}"
             self.refused.append(line)
             self.leaked = self.leaked or line
         elif file.name == OUTPUT_FILE:

@@ -8,6 +8,7 @@
     HOME/snapshots/                     mounts by content
     HOME/runs/RUN/lock                  held while a runner drives the run
     HOME/runs/RUN/logs/STEP.N.log       what an attempt printed, masked
+    HOME/runs/RUN/quarantine/…          results that hold a secret, sealed for the operator
     HOME/runs/RUN/attempts.FENCE/…/     in/ and out/ of one runner's attempts, gone after them
 """
 

@@ -59,7 +59,7 @@ def test_a_result_with_a_secret_in_any_form_is_not_kept_and_fails_the_step_once(
 ) -> None:
     leaking(bench, b"before " + form + b" after")
     assert ended(bench).reason == "secret-leak"
-    assert ended(bench).detail == "report: holds the secret token, and was not kept"
+    assert ended(bench).detail == "report: holds the secret token, and is sealed in a.1.age"
     assert [kept.name for kept in ended(bench).artifacts] == ["clean"]
     assert len(bench.events(AttemptEnded)) == 1
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and form in path.read_bytes()]
