@@ -11,6 +11,7 @@ from runner.draft.compose_files import write_mounts, write_outputs, write_run
 from runner.draft.compose_network import write_egress, write_staging
 from runner.draft.page import Page, listed, quoted
 from runner.draft.watched import MEMORY, PROCESSES
+from runner.workflow.locks import MAKE_LOCK
 
 if TYPE_CHECKING:
     from runner.draft.compose_files import Files
@@ -24,7 +25,6 @@ _PACKAGES = {
     "dotenv": "python-dotenv", "yaml": "pyyaml", "sklearn": "scikit-learn", "serial": "pyserial",
     "Crypto": "pycryptodome", "fitz": "pymupdf", "docx": "python-docx", "jwt": "pyjwt",
 }  # fmt: skip
-_MAKE = "uv pip compile --universal --python-version 3.11 --generate-hashes --only-binary :all:"
 _BLOCK = "# /// script"
 _STEP = "    "
 _ENDS = {
@@ -108,9 +108,9 @@ def _making(script: Script, modules: list[str]) -> str:
     """Return the command that makes a lock file: of what the script's own block says, if it has one."""
     lock = shlex.quote(lock_beside(script))
     if _BLOCK in script.text:
-        return f"{_MAKE} {shlex.quote(script.path.name)} -o {lock}"
+        return f"{MAKE_LOCK} {shlex.quote(script.path.name)} -o {lock}"
     packages = " ".join(_PACKAGES.get(each, each) for each in modules)
-    return f"echo {packages} | tr ' ' '\\n' | {_MAKE} -o {lock} -"
+    return f"echo {packages} | tr ' ' '\\n' | {MAKE_LOCK} -o {lock} -"
 
 
 def _write_variables(page: Page, draft: Draft) -> None:
