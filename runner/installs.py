@@ -60,10 +60,9 @@ class Installs:
         }
 
     def _of(self, ref: ImageRef, image: Image) -> Path:
-        text = self._text(ref)
         machine = [os.uname().machine, _host_python() if image.digest == HOST else image.digest]
-        key = digest_of([FORMAT, text, *machine, self._uv[1]])
-        return self._packages.find(key) or self._install(key, text, ref, image)
+        key = digest_of([FORMAT, ref.lock, *machine, self._uv[1]])
+        return self._packages.find(key) or self._install(key, ref, image)
 
     def _text(self, ref: ImageRef) -> str:
         from runner.workflow.locks import BadLock, lock_text, read_lock
@@ -77,19 +76,19 @@ class Installs:
 
     @cached_property
     def _uv(self) -> tuple[Path, str]:
-        from importlib.metadata import version
-
         try:
-            from uv import find_uv_bin
+            import uv
 
-            return Path(find_uv_bin()), version("uv")
+            found = sorted(Path(uv.__file__).parent.parent.glob("uv-*.dist-info"))
+            return Path(uv.find_uv_bin()), found[0].stem if found else "uv"
         except (ImportError, FileNotFoundError):
             raise UsageError(
                 "requirements: needs uv, which is not installed", cure="pip install 'runner[python]'"
             ) from None
 
-    def _install(self, key: str, text: str, ref: ImageRef, image: Image) -> Path:
-        chosen, count = self._app.choices(self._plan), len(text.splitlines())
+    def _install(self, key: str, ref: ImageRef, image: Image) -> Path:
+        text, chosen = self._text(ref), self._app.choices(self._plan)
+        count = len(text.splitlines())
         self._watching.say(f"installing {count} Python package(s) from {chosen.index.address}")
         with self._packages.draft() as draft:
             lock, archive = draft / LOCK, _Archive(draft / ARCHIVE)

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING
 from runner.cli.arguments import ENGINES
 from runner.cli.output import harmless
 from runner.cli.running import drive
-from runner.workflow.hosts import shown
 
 if TYPE_CHECKING:
     from runner.app import Watching
     from runner.draft.folder import Folder
     from runner.draft.script import Script
     from runner.draft.seen import Seen
+    from runner.draft.watched import Watch
     from runner.errors import Problem
     from runner.runs import Ended, Runs
     from runner.settings import Settings
-    from runner.workflow.hosts import Rule
 
 _TOLD = 60
 _MOST_HOSTS = 5
@@ -43,6 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="let this host through; any other is denied, and written down",
     )
+    parser.add_argument("--requirements", metavar="FILE", help="a lock file of the Python packages it needs")
     parser.add_argument("--timeout", metavar="TIME", default="5m")
     parser.add_argument("script", metavar="SCRIPT", help="a script of Python or the shell")
     parser.add_argument(
@@ -55,17 +55,17 @@ class _Task:
     script: Script
     folder: Folder
     output: Path
-    project: Path
-    opened: tuple[Rule, ...]
+    watch: Watch
     private: frozenset[str]
 
 
 def main(args: argparse.Namespace) -> int:
     """Watch and write; 1 when the script failed, of which a workflow is written too."""
     from runner.draft.folder import copied, sweep
-    from runner.draft.place import put, refuse_place
+    from runner.draft.place import locked, put, refuse_place
     from runner.draft.script import read_script
-    from runner.draft.watched import opened
+    from runner.draft.watched import Watch
+    from runner.plans import reached
     from runner.settings import Settings, choices
     from runner.store.layout import Layout
     from runner.workflow.file import project_of
@@ -75,13 +75,14 @@ def main(args: argparse.Namespace) -> int:
     output = Path(args.output) if args.output else Path(args.script).with_suffix(".yaml")
     refuse_place(output, script.path, force=args.force)
     project = project_of(output)
-    private = choices(settings, project).private
-    rules = opened(args.hosts, private)
+    hosts = reached(settings, args.hosts)
+    lock = locked(args.requirements, script, project)
     keep = Layout(settings.home).snapshots
     sweep(keep)
     folder = copied(script.path.parent, keep, (settings.home, output))
     try:
-        task = _Task(script, folder, output, project, rules, private)
+        watch = Watch(project, args.timeout, hosts, lock)
+        task = _Task(script, folder, output, watch, choices(settings, project).private)
         status, seen = _watched(settings, args, task)
         if not seen.is_the_scripts:
             print("runner init: nothing was written: the run says nothing of the script", file=sys.stderr)
@@ -96,11 +97,11 @@ def main(args: argparse.Namespace) -> int:
 def _watched(settings: Settings, args: argparse.Namespace, task: _Task) -> tuple[int, Seen]:
     from runner.app import App
     from runner.draft.seen import what_was_seen
-    from runner.draft.watched import Watch, watched_plan
+    from runner.draft.watched import watched_plan
     from runner.draft.witness import Witness
     from runner.history import History
 
-    plan = watched_plan(settings, task.script, task.folder, Watch(task.project, task.opened, args.timeout))
+    plan = watched_plan(settings, task.script, task.folder, task.watch)
     witness = Witness(task.folder.root)
     ran: list[str] = []
 
@@ -125,6 +126,7 @@ def _drafted(task: _Task, seen: Seen) -> str:
     from runner.draft.compose_files import Files
     from runner.draft.compose_network import Network
     from runner.draft.hints import hints, named, own_modules
+    from runner.workflow.hosts import parse_rule
 
     script, folder = task.script, task.folder
     found = hints(script, folder.files)
@@ -133,7 +135,9 @@ def _drafted(task: _Task, seen: Seen) -> str:
     elsewhere = (*found.host_paths(home), *_from_here(script))
     inside = named(found.strings, folder.files)
     files = Files(script, seen, folder, base, own_modules(folder.files), elsewhere, inside)
-    return compose(Draft(script, seen, found, files, Network(seen, found, task.opened, task.private)))
+    network = Network(seen, found, tuple(map(parse_rule, task.watch.hosts)), task.private)
+    lock = os.path.relpath(task.watch.lock.resolve(), task.output.resolve().parent) if task.watch.lock else ""
+    return compose(Draft(script, seen, found, files, network, lock))
 
 
 def _from_here(script: Script) -> list[str]:
@@ -153,10 +157,18 @@ def _tell(output: Path, warnings: tuple[Problem, ...], line: str) -> None:
 
 def _next(args: argparse.Namespace, task: _Task, seen: Seen) -> str:
     """Return what to type next: a script that failed is watched again, with what it lacked."""
+    from runner.draft.compose import lock_beside
+    from runner.workflow.hosts import shown
+
     if seen.reason is None:
         return shlex.join(["runner", "run", str(task.output)])
     lacking = [each for each in seen.asked if not each.rule][:_MOST_HOSTS]
     hosts = [f"http{'' if each.is_plain else 's'}://{shown(each.host, each.port)}" for each in lacking]
-    more = [word for host in [*args.hosts, *hosts] for word in ("--egress", host)]
+    same = (("-o", args.output), ("--engine", args.engine), ("--sandbox", args.sandbox))
+    more = [word for name, value in same if value for word in (name, value)]
+    more += [word for host in [*args.hosts, *hosts] for word in ("--egress", host)]
+    beside = str(Path(args.script).with_name(lock_beside(task.script))) if seen.missing else None
+    lock = args.requirements or beside
+    more += ["--requirements", lock] if lock else []
     again = shlex.join(["runner", "init", "--force", *more, args.script, *args.arguments])
     return f"give the script what it lacked, then: {again}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from runner.draft.compose_files import write_mounts, write_outputs, write_run
 from runner.draft.compose_network import write_egress, write_staging
 from runner.draft.page import Page, listed, quoted
 from runner.draft.watched import MEMORY, PROCESSES
+from runner.workflow.locks import MAKE_LOCK
 
 if TYPE_CHECKING:
     from runner.draft.compose_files import Files
@@ -23,6 +25,7 @@ _PACKAGES = {
     "dotenv": "python-dotenv", "yaml": "pyyaml", "sklearn": "scikit-learn", "serial": "pyserial",
     "Crypto": "pycryptodome", "fitz": "pymupdf", "docx": "python-docx", "jwt": "pyjwt",
 }  # fmt: skip
+_BLOCK = "# /// script"
 _STEP = "    "
 _ENDS = {
     "out-of-memory": f"it was ended at {MEMORY}: it may need more than this",
@@ -32,13 +35,14 @@ _ENDS = {
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """All that a workflow is made of."""
+    """All that a workflow is made of; ``lock`` is the path of a lock file from the workflow's folder."""
 
     script: Script
     seen: Seen
     hints: Hints
     files: Files
     network: Network
+    lock: str = ""
 
 
 def compose(draft: Draft) -> str:
@@ -65,6 +69,11 @@ def compose(draft: Draft) -> str:
     return page.text()
 
 
+def lock_beside(script: Script) -> str:
+    """Return the name of the lock file that belongs beside a script."""
+    return f"{script.path.name}.txt"
+
+
 def _write_head(page: Page, draft: Draft) -> None:
     seen, name = draft.seen, draft.script.path.name
     page.note("", f"Written by `runner init` from what {name} did once, in staging, on {seen.engine}.")
@@ -82,24 +91,26 @@ def _write_head(page: Page, draft: Draft) -> None:
 
 
 def _write_requirements(page: Page, draft: Draft) -> None:
-    lines = {each.word: f"line {each.line}" for each in draft.hints.modules}
+    if draft.lock:
+        page.add(f"{_STEP}requirements: {quoted(draft.lock)}", "the packages that were there")
+    lines = {} if draft.lock else {each.word: f"line {each.line}" for each in draft.hints.modules}
     missing = {name.split(".")[0] for name in draft.seen.missing} - draft.files.own
     names = sorted(set(lines) | missing)
-    if not names:
-        return
-    packages = " ".join(_PACKAGES.get(each, each) for each in names)
-    page.note(_STEP, "requirements: requirements.lock")
     for name in names:
-        page.note(
-            _STEP,
-            f"  {name}: {'it was not there' if name in missing else 'imported, not from here'}"
-            f" ({lines.get(name, 'imported by another module')})",
-        )
-    page.note(
-        _STEP,
-        f"  the lock is made by: echo {packages} | tr ' ' '\\n' |"
-        " uv pip compile --generate-hashes -o requirements.lock -",
-    )
+        what = "was not there" if name in missing else "is imported, and not from here"
+        page.note(_STEP, f"{name} {what}{f' ({lines[name]})' if name in lines else ''}")
+    if names:
+        page.note(_STEP, f"requirements: {lock_beside(draft.script)}  is a lock file of them, made by")
+        page.note(_STEP, f"  {_making(draft.script, names)}")
+
+
+def _making(script: Script, modules: list[str]) -> str:
+    """Return the command that makes a lock file: of what the script's own block says, if it has one."""
+    lock = shlex.quote(lock_beside(script))
+    if _BLOCK in script.text:
+        return f"{MAKE_LOCK} {shlex.quote(script.path.name)} -o {lock}"
+    packages = " ".join(_PACKAGES.get(each, each) for each in modules)
+    return f"echo {packages} | tr ' ' '\\n' | {MAKE_LOCK} -o {lock} -"
 
 
 def _write_variables(page: Page, draft: Draft) -> None:

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 CAPS = Caps(entries=5_000, size=256 << 20, depth=32)
-_NEVER = frozenset(
-    {".venv", "venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
-)
+_NEVER = ("venv", "node_modules", "__pycache__")
 _PREFIX = ".watched-"
 _NEW = 60.0
 _CURE = "put the script and what it reads into a folder of their own"
@@ -104,7 +102,7 @@ def _unfit(source: Path, not_its: set[Path]) -> tuple[frozenset[tuple[int, int]]
     for path, info in _entries(source):
         name = path.relative_to(source).as_posix()
         is_not_its = path in not_its
-        if is_not_its or path.name in _NEVER or _is_unfit(path, name, info):
+        if is_not_its or _is_never_shown(path.name) or _is_unfit(path, name, info):
             hidden.add((info.st_dev, info.st_ino))
             without += [] if is_not_its else [name]
     return frozenset(hidden), tuple(without)
@@ -121,7 +119,12 @@ def _entries(source: Path) -> Iterator[tuple[Path, os.stat_result]]:
                 raise UsageError(f"{source} holds more than {CAPS.entries} files", cure=_CURE)
             path = Path(folder) / name
             yield path, path.lstat()
-        folders[:] = [each for each in folders if each not in _NEVER]
+        folders[:] = [each for each in folders if not _is_never_shown(each)]
+
+
+def _is_never_shown(name: str) -> bool:
+    """Tell whether a name is of what no script needs; hidden ones hold keys and settings of their owner."""
+    return name.startswith(".") or name in _NEVER
 
 
 def _is_unfit(path: Path, name: str, info: os.stat_result) -> bool:

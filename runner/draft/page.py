@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 _WIDEST = 44
-_LONGEST = 160
+_LONGEST = 240
 _LAST_SHORT = 0xFFFF
 _NAME = 200
 

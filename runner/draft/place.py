@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.errors import RunnerError, UsageError, WorkflowError
 from runner.workflow.file import project_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from runner.draft.script import Script
     from runner.errors import Problem
 
 
@@ -28,6 +28,18 @@ def refuse_place(output: Path, script: Path, *, force: bool) -> None:
             f"{output} would stand outside the script's project, whose files it has to mount",
             cure="write it beside the script, or put an empty runner.yaml into a folder above both",
         )
+
+
+def locked(given: str | None, script: Script, project: Path) -> Path | None:
+    """Return the lock file that was given; raises ``UsageError`` where it is of no use."""
+    if given is None:
+        return None
+    lock = Path(given)
+    if not script.is_python:
+        raise UsageError("--requirements is for a script of Python")
+    if not lock.is_file() or not lock.resolve().is_relative_to(project.resolve()):
+        raise UsageError(f"--requirements {given}: no such file in the script's project {project}")
+    return lock
 
 
 def put(text: str, output: Path, *, force: bool) -> tuple[Problem, ...]:

@@ -75,8 +75,9 @@ class Seen:
 def what_was_seen(run: str, records: Sequence[Record], said: Iterable[str]) -> Seen:
     """Return what the journal knows of a run of one step; ``said`` are the last lines that it wrote."""
     created = next(each.event for each in records if isinstance(each.event, RunCreated))
-    started = next((each.at for each in records if isinstance(each.event, AttemptStarted)), 0.0)
-    ended = next((each for each in records if isinstance(each.event, AttemptEnded)), None)
+    latest = list(reversed(records))  # what the engine did wrong is tried again
+    started = next((each.at for each in latest if isinstance(each.event, AttemptStarted)), 0.0)
+    ended = next((each for each in latest if isinstance(each.event, AttemptEnded)), None)
     connections = [each.event for each in records if isinstance(each.event, ConnectionEnded)]
     lines = list(said)
     seen = Seen(

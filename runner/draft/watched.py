@@ -6,21 +6,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from runner.draft.script import APP
-from runner.errors import UsageError
 from runner.planning.digests import plan_digest
+from runner.planning.snapshots import Snapshots
 from runner.plans import plan_command
 from runner.sandbox.base import Mount
-from runner.workflow.hosts import parse_rule
+from runner.store.layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from pathlib import Path
 
     from runner.draft.folder import Folder
     from runner.draft.script import Script
-    from runner.planning.plan import Plan
+    from runner.planning.plan import ImageRef, Plan
     from runner.settings import Settings
-    from runner.workflow.hosts import Rule
 
 MEMORY, PROCESSES = "2GiB", 512
 LINKED = f"cp -Rs {APP}/. ."
@@ -32,25 +31,15 @@ _END = "---- end of what was left ----"
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """How a script is watched: the project of the workflow to be, the hosts that are open, the timeout."""
+    """How a script is watched: the project of the workflow to be, and the timeout.
+
+    ``hosts`` are the entries of ``egress`` that are open, ``lock`` is a file of Python packages.
+    """
 
     project: Path
-    opened: tuple[Rule, ...]
     timeout: str
-
-
-def opened(hosts: Iterable[str], private: frozenset[str]) -> tuple[Rule, ...]:
-    """Return the rules of ``--egress HOST``; what the operator's policy has as private may be private."""
-    return tuple(_opened(host, private) for host in hosts)
-
-
-def _opened(text: str, private: frozenset[str]) -> Rule:
-    written: dict[str, object] = {"host": text, "insecure": text.startswith("http://")}
-    try:
-        rule = parse_rule(written)
-        return parse_rule({**written, "private": True}) if f"{rule.host}:{rule.port}" in private else rule
-    except ValueError as error:
-        raise UsageError(f"--egress {error}") from None
+    hosts: Sequence[dict[str, Any]] = ()
+    lock: Path | None = None
 
 
 def watched_plan(settings: Settings, script: Script, folder: Folder, watch: Watch) -> Plan:
@@ -63,17 +52,17 @@ def watched_plan(settings: Settings, script: Script, folder: Folder, watch: Watc
         "out": ["**"],
         "resources": {"memory": MEMORY, "pids": PROCESSES},
     }
-    if watch.opened:  # who types them wants them reached
-        step |= {"egress": [_entry(rule) for rule in watch.opened], "staging": {"run": words}}
+    if watch.hosts:  # who types them wants them reached
+        step |= {"egress": watch.hosts, "staging": {"run": words}}
     plan = plan_command(settings, step, [])
     command = plan.steps["command"]
     planned = replace(
         command,
         id=script.name,
         step=script.name,
+        image=_equipped(settings, command.image, watch),
         mounts=(Mount(folder.root, APP, folder.digest),),
-        egress=command.egress
-        or (),  # a way out where nothing is open: what it asks for is denied, and recorded
+        egress=command.egress or (),  # a way out to nowhere: what it asks for is denied, and recorded
     )
     digest = plan_digest(plan.definition, plan.mode, {APP: folder.digest}, {})
     return replace(
@@ -85,10 +74,12 @@ def watched_plan(settings: Settings, script: Script, folder: Folder, watch: Watc
     )
 
 
-def _entry(rule: Rule) -> dict[str, object]:
-    scheme = "tcp" if rule.kind == "tcp" else "http" if rule.insecure else "https"
-    host = f"[{rule.host}]" if ":" in rule.host else rule.host
-    return {"host": f"{scheme}://{host}:{rule.port}", "insecure": rule.insecure, "private": rule.private}
+def _equipped(settings: Settings, image: ImageRef, watch: Watch) -> ImageRef:
+    """Return the image with the packages of the lock file; raises ``WorkflowError`` for one elsewhere."""
+    if watch.lock is None:
+        return image
+    digest, _ = Snapshots(Layout(settings.home).snapshots).take(watch.lock, watch.project)
+    return replace(image, lock=digest)
 
 
 def _command(script: Script) -> str:

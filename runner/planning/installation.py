@@ -61,7 +61,7 @@ def installation(plan: Plan, order: Order, index: PackageIndex, private: frozens
         argv=("/bin/sh", "-ec", _SCRIPT),
         env=_environment(index),
         condition="",
-        mounts=(Mount(order.uv, _UV, f"uv-{order.version}"),),
+        mounts=(Mount(order.uv, _UV, order.version),),
         limits=_limits(index.most),
         inputs=(Input(LOCK, "", str(order.lock)),),
         outputs=(ARCHIVE,),

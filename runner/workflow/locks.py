@@ -6,6 +6,7 @@ Formats: pip's requirements file, PEP 508 (requirements), PEP 440 (versions), PE
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ _MOST = 5000
 _DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
 _HASH = re.compile(r"--hash=([a-z0-9]+):([0-9a-f]+)")
 _COMMENT = re.compile(r"(^|\s)#.*")
+MAKE_LOCK = "uv pip compile --universal --python-version 3.11 --generate-hashes --only-binary :all:"
 _OPEN, _CLOSE = "# /// script", "# ///"
 _OPTIONS = {
     "-r": "a lock file stands alone: copy the lines of the other file into it",
@@ -77,6 +79,12 @@ def read_lock(data: bytes) -> tuple[Pin, ...]:
 def lock_text(pins: tuple[Pin, ...]) -> str:
     """Return the one text of what is pinned: what an installer reads is what was checked, and no more."""
     return "".join(f"{pin.line}\n" for pin in pins)
+
+
+def lock_command(source: str) -> tuple[str, str]:
+    """Return how the lock file of a script is made, and what it is then called."""
+    lock = f"{source}.txt"
+    return f"{MAKE_LOCK} {shlex.quote(source)} -o {shlex.quote(lock)}", lock
 
 
 def script_needs(script: str) -> list[str]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import pytest
 from egress_world import Server, certificates, hello, server_context
-
-from runner.workflow.load import load
+from init_bench import init, mounted, put, run, step_of
+from package_index import serving, wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Command, Done
+    from conftest import Command
 
-    from runner.workflow.model import Step
 
 READER = """
 import csv
@@ -46,30 +44,6 @@ for _ in range(30):
 for child in children:
     os.waitpid(child, 0)
 """
-
-
-def put(runner: Command, name: str, text: str) -> Path:
-    path = runner.project / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
-
-
-def init(runner: Command, engine: str, *words: str) -> Done:
-    return runner("init", "--engine", engine, *words)
-
-
-def step_of(runner: Command, name: str) -> Step:
-    (step,) = load(runner.project / name).model.steps.values()
-    return step
-
-
-def mounted(runner: Command, name: str) -> list[str]:
-    return [mount.source for mount in step_of(runner, name).mounts or ()]
-
-
-def run(runner: Command, name: str, engine: str) -> Done:
-    return runner("run", name, "--engine", engine, "--json")
 
 
 @pytest.fixture
@@ -194,11 +168,35 @@ def test_a_script_that_lacks_a_module_leaves_a_workflow_that_says_which(runner: 
     put(runner, "need.py", "import yaml, no_such_module_anywhere\n")
     done = init(runner, engine, "need.py")
     assert done.code == 1
-    assert "next: give the script what it lacked, then: runner init --force need.py" in done.out
+    again = f"runner init --force --engine {engine} --requirements need.py.txt need.py"
+    assert f"next: give the script what it lacked, then: {again}" in done.out
     text = (runner.project / "need.yaml").read_text()
     assert "# IT FAILED WHILE WATCHED: exit status 1." in text
-    assert "uv pip compile --generate-hashes" in text
+    assert "# no_such_module_anywhere was not there" not in text, "the first one ends it"
+    assert "# yaml was not there (line 1)" in text
+    assert "echo no_such_module_anywhere pyyaml | tr" in text
     assert runner("validate", "need.yaml").code == 0
+
+
+def test_a_script_is_watched_with_the_packages_of_its_lock_file(
+    runner: Command, engine: str, own_cache: Path
+) -> None:
+    del own_cache
+    with serving(runner.home.parent) as index:
+        policy = runner.home.parent / "config" / "runner" / "policy.yaml"
+        policy.parent.mkdir(parents=True)
+        policy.write_text(index.policy)
+        put(
+            runner,
+            "greet.py.txt",
+            index.add("greet", wheel("greet", {"greet/__init__.py": b"WORD = 'hello'\n"})),
+        )
+        put(runner, "say.py", "import greet\nopen('said.txt', 'w').write(greet.WORD)\n")
+        done = init(runner, engine, "--requirements", "greet.py.txt", "say.py")
+        assert done.code == 0, done.err + done.out
+        assert step_of(runner, "say.yaml").requirements == "greet.py.txt"
+        ran = run(runner, "say.yaml", engine)
+        assert (ran.code, ran.report["status"]) == (0, "succeeded"), ran.err
 
 
 def test_what_a_script_uses_is_measured_and_doubled(runner: Command, engine: str) -> None:
@@ -216,74 +214,3 @@ def test_a_script_that_goes_on_for_ever_is_ended_and_written_down(runner: Comman
     put(runner, "wait.sh", "sleep 600\n")
     assert init(runner, engine, "--timeout", "2s", "wait.sh").code == 1
     assert "it still ran when its time was over" in (runner.project / "wait.yaml").read_text()
-
-
-def test_arguments_are_the_scripts_own_and_stay_words(runner: Command) -> None:
-    put(runner, "say.sh", 'for each; do echo "<$each>"; done > /out/said\n')
-    words = ["--force", "two words", "$(id)", "it's", "-o"]
-    assert init(runner, "bubblewrap", "say.sh", *words).code == 0
-    assert run(runner, "say.yaml", "bubblewrap").code == 0
-    assert runner("outputs", "latest", "-o", "results").code == 0
-    said = (runner.project / "results" / "say" / "said").read_text()
-    assert said.splitlines() == [f"<{word}>" for word in words]
-
-
-def test_nothing_is_written_over_without_force(runner: Command) -> None:
-    put(runner, "a.sh", "true\n")
-    mine = put(runner, "a.yaml", "mine")
-    done = init(runner, "bubblewrap", "a.sh")
-    assert (done.code, mine.read_text()) == (2, "mine")
-    assert "--force" in done.err
-    assert init(runner, "bubblewrap", "-o", "b.yaml", "a.sh").code == 0
-    assert init(runner, "bubblewrap", "--force", "a.sh").code == 0
-    assert "name: a\n" in mine.read_text()
-    assert sorted(each.name for each in runner.project.iterdir()) == [
-        "a.sh",
-        "a.yaml",
-        "b.yaml",
-        "runner.yaml",
-    ]
-
-
-def test_a_workflow_may_stand_elsewhere_in_the_project_and_not_outside(runner: Command) -> None:
-    put(runner, "scripts/deep/a.py", "open('b.txt').read()\n")
-    put(runner, "scripts/deep/b.txt", "b")
-    (runner.project / "flows").mkdir()
-    assert init(runner, "bubblewrap", "-o", "flows/a.yaml", "scripts/deep/a.py").code == 0
-    assert mounted(runner, "flows/a.yaml") == ["../scripts/deep/a.py", "../scripts/deep/b.txt"]
-    assert run(runner, "flows/a.yaml", "bubblewrap").code == 0
-    (runner.home.parent / "other").mkdir()
-    done = init(runner, "bubblewrap", "-o", "../other/a.yaml", "scripts/deep/a.py")
-    assert done.code == 2
-    assert "outside the script's project" in done.err
-
-
-@pytest.mark.parametrize(
-    "words", ["", "no.py", ".", "a.js", "a.py --x ${{y}}", "--egress * a.py", "--egress http://a/b a.py",
-              "--timeout 5 a.py", "--sandbox nope a.py", "-o no/folder/a.yaml a.py", "-o a.py --force a.py"],
-)  # fmt: skip
-def test_wrong_words_are_two_and_nothing_is_written(runner: Command, words: str) -> None:
-    put(runner, "a.py", "")
-    put(runner, "a.js", "")
-    done = init(runner, "bubblewrap", *words.split())
-    assert done.code == 2, done.err
-    assert "Traceback" not in done.err
-    assert not list(runner.project.rglob("a.yaml"))
-
-
-def test_an_engine_that_is_away_is_four_and_nothing_is_written(
-    runner: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put(runner, "a.py", "")
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-    assert init(runner, "docker", "a.py").code == 4
-    assert not (runner.project / "a.yaml").exists()
-    assert not list(runner.home.glob("snapshots/.watched-*"))
-
-
-def test_the_evidence_stands_beside_each_line(runner: Command) -> None:
-    put(runner, "a.py", "print('x')\n")
-    assert init(runner, "bubblewrap", "a.py").code == 0
-    told = [line for line in (runner.project / "a.yaml").read_text().splitlines() if "  # " in line]
-    keys = [re.split(r"[:#]", line.strip(" -"))[0] for line in told]
-    assert keys == ["sandbox", '"./a.py', "run", "effects", "timeout", "memory", "pids"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -66,7 +67,6 @@ def test_packages_and_their_commands_are_there_and_nothing_leads_out(
 def test_the_second_run_asks_the_index_for_nothing(ready: Command, index: Index, engine: str) -> None:
     assert ready.run(USE, engine).code == 0
     index.asked.clear()
-    lock(ready, "# another word about it\n" + (ready.project / "lock.txt").read_text())
     done = ready.run(USE, engine)
     assert (log(ready, done), index.asked) == ("hello\n", [])
     assert "installing" not in done.err
@@ -204,6 +204,22 @@ def test_packages_that_are_gone_are_installed_again_for_a_retry(
     assert (again.code, bool(index.asked)) == (1, True)
 
 
+def test_packages_that_are_gone_are_installed_again_for_a_resume(
+    ready: Command, index: Index, own_cache: Path, engine: str
+) -> None:
+    text = STEP % '"greet; sleep 3"'
+    child = ready.begin("run", ready.workflow(text), "--engine", engine, "--json")
+    until(child, "hello")
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    (kept,) = (own_cache / "packages").iterdir()
+    shutil.rmtree(kept)
+    index.asked.clear()
+    run = next(row["run"] for row in ready.listed() if row["workflow"] == "packed")
+    done = ready("resume", run, "--json")
+    assert (done.code, bool(index.asked)) == (0, True), done.err
+
+
 def test_without_uv_it_says_what_to_install(ready: Command) -> None:
     need("bubblewrap")
     path = ready.workflow(USE)
@@ -214,6 +230,22 @@ def test_without_uv_it_says_what_to_install(ready: Command) -> None:
     )
     assert done.returncode == 2
     assert "pip install 'runner[python]'" in done.stderr
+
+
+def test_a_script_that_names_its_packages_becomes_a_workflow_with_them(ready: Command) -> None:
+    need("bubblewrap")
+    block = "# /// script\n# dependencies = ['greet']\n# ///\n"
+    (ready.project / "use.py").write_text(f"{block}import greet\ngreet.hello()\n")
+    argv = ("init", "--engine", "bubblewrap")
+    without = ready(*argv, "-o", "without.yaml", "use.py")
+    assert without.code == 1
+    assert "uv pip compile" in (ready.project / "without.yaml").read_text()
+    done = ready(*argv, "--requirements", "lock.txt", "use.py")
+    assert done.code == 0, done.err
+    assert "requirements: lock.txt" in (ready.project / "use.yaml").read_text()
+    again = ready("run", "use.yaml", "--engine", "bubblewrap")
+    assert "hello" in again.out
+    assert "installing" not in again.err
 
 
 def wait_for(holds: Callable[[], bool], seconds: float = 20) -> None:

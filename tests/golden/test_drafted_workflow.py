@@ -50,10 +50,10 @@ SEEN = Seen(
 )
 
 
-def drafted(folder: Path) -> str:
+def drafted(folder: Path, text: str = TEXT) -> str:
     for name in FILES:
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(TEXT if name == "fetch.py" else "")
+        (folder / name).write_text(text if name == "fetch.py" else "")
     script = read_script(folder / "fetch.py", ["--day", "last monday"])
     copy = Folder(folder, "sha256", FILES, {}, (".venv",))
     found = hints(script, FILES)
@@ -79,3 +79,9 @@ def test_the_golden_workflow_is_valid_and_says_what_was_seen(tmp_path: Path) -> 
     assert [reach.host for reach in model.staging.egress] == ["https://api.example.com"]
     assert step.secrets is not None
     assert step.secrets["API_KEY"].form == "env"
+
+
+def test_a_lock_file_is_made_of_the_script_s_own_block(tmp_path: Path) -> None:
+    text = drafted(tmp_path, f"# /// script\n# dependencies = []\n# ///\n{TEXT}")
+    assert ":all: fetch.py -o fetch.py.txt\n" in text
+    assert "echo" not in text

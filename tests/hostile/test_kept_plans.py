@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -230,11 +231,11 @@ def _foreign(entry: Path) -> None:
 def test_what_is_no_private_file_of_ours_is_not_believed(place: Place, spoil: object) -> None:
     right = place.plan()
     entry = place.entry()
-    before = entry.stat().st_ino
     assert callable(spoil)
     spoil(entry)
     assert place.plan() == right
-    assert entry.is_dir() or entry.lstat().st_ino != before
+    state = entry.lstat()
+    assert entry.is_dir() or (state.st_mode, state.st_uid) == (stat.S_IFREG | 0o600, os.geteuid())
 
 
 def test_a_strangers_folder_in_place_of_ours_is_left_alone(place: Place) -> None:

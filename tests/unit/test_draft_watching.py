@@ -65,7 +65,7 @@ def test_more_than_the_kernel_can_tell_is_told(tree: Path) -> None:
 
 
 def test_a_copy_lacks_what_no_sandbox_may_see_and_says_so(tree: Path, tmp_path: Path) -> None:
-    for name in (".git", ".venv", "state"):
+    for name in (".git", ".venv", ".ssh", "venv", "state"):
         (tree / name).mkdir()
         (tree / name / "x").write_text("x")
     for name in (".env", ".env.local", "own.yaml"):
@@ -79,7 +79,9 @@ def test_a_copy_lacks_what_no_sandbox_may_see_and_says_so(tree: Path, tmp_path: 
     folder = copied(tree, tmp_path, (tree / "state", tree / "own.yaml"))
     assert folder.files == ("a", "b", "deep/c", "deep/er/d", "empty")
     assert folder.links == {"inside": "deep/c"}
-    assert sorted(folder.without) == [".venv", "outside", "pipe", "socket", "up"]
+    assert sorted(folder.without) == [
+        ".env", ".env.local", ".ssh", ".venv", "outside", "pipe", "socket", "up", "venv"
+    ]  # fmt: skip
     assert (folder.root / "deep/er/d").read_text() == "deep/er/d"
     assert (folder.root / "a").stat().st_ino != (tree / "a").stat().st_ino
     folder.remove()
@@ -146,6 +148,20 @@ def test_what_was_asked_is_one_row_a_host() -> None:
     ]
     assert (seen.unnamed, seen.missing, seen.looked_up, seen.left) == (1, ("x.y",), True, ("a", "b c"))
     assert (seen.seconds, seen.is_the_scripts) == (5.0, True)
+
+
+def test_the_last_attempt_counts_where_the_engine_had_to_try_again() -> None:
+    seen = what_was_seen(
+        "r",
+        records(
+            AttemptStarted("a", 1),
+            AttemptEnded("a", 1, reason="infra"),
+            AttemptStarted("a", 2),
+            AttemptEnded("a", 2, exit_code=0),
+        ),
+        [],
+    )
+    assert (seen.reason, seen.seconds) == (None, 1.0)
 
 
 def test_a_run_that_says_nothing_of_the_script_is_told_apart() -> None:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _PYTHON = re.compile(r"(?:/usr(?:/local)?/bin/)?python3?(?:\.[0-9]+)?")
 _FLAG = re.compile(r"-[A-Za-z]+")
-_MAKE = "uv pip compile --universal --python-version 3.11 --generate-hashes --only-binary :all:"
 _BLOCK = b"# /// script"
 
 
@@ -49,11 +48,10 @@ def _commands(where: Where, step: Step) -> Iterator[tuple[Where, str | tuple[str
 def _script(
     source: Source, where: Where, script: tuple[str, bytes], pins: tuple[Pin, ...] | None
 ) -> Iterator[Problem]:
-    from runner.workflow.locks import script_needs, uncovered
+    from runner.workflow.locks import lock_command, script_needs, uncovered
 
     name, content = script
-    lock = f"{name}.txt"
-    make = f"{_MAKE} {shlex.quote(name)} -o {shlex.quote(lock)}"
+    make, lock = lock_command(name)
     try:
         needs = script_needs(content.decode(errors="replace"))
     except ValueError as error:
