@@ -141,7 +141,8 @@ class History:
     def export(self, prefix: str, target: Path, *, partial: bool) -> list[tuple[str, str, int]]:
         """Copy a run's results to ``target/STEP/FILE``; returns (name, SHA-256, bytes) of each.
 
-        Raises ``UsageError`` for a run that did not succeed, unless ``partial``.
+        Raises ``UsageError`` for a run that did not succeed, unless ``partial``. What a lost attempt left
+        stays with its compensation where the run has secrets: nobody looked for them in it.
         """
         run = self._folded(prefix)
         if run.status not in {"succeeded", "rehearsed"} and not partial:
@@ -149,10 +150,12 @@ class History:
                 f"run {run.id} is {run.status}: its results are not whole",
                 cure="--partial takes what there is",
             )
+        has_secrets = any(step.secrets for step in run.plan.steps.values())
         files = [
             (f"{step}/{kept.name}", kept.sha256, kept.size)
             for step, state in run.steps.items()
-            for kept in (state.last.artifacts if state.last else ())
+            if state.last and not (state.last.lost and has_secrets)
+            for kept in state.last.artifacts
         ]
         if not files:
             raise UsageError(
