@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import StoreError
 from runner.vault.binding import Binding, Revocation, Terms
-from runner.vault.files import own_folder, read_private, replace, storing
+from runner.vault.files import one_at_a_time, read_private, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,16 +51,10 @@ class BindingFile:
     @contextlib.contextmanager
     def changing(self) -> Iterator[Said]:
         """Give the content to change, and write it at the end; one process at a time."""
-        lock = own_folder(self._path.parent) / ".bindings.lock"
-        with storing(lock):
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with one_at_a_time(self._path.with_name(".bindings.lock")):
             said = self.read()
             yield said
             self._write(said)
-        finally:
-            os.close(descriptor)
 
     def _write(self, said: Said) -> None:
         data = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 from typing import TYPE_CHECKING, BinaryIO
@@ -59,6 +60,19 @@ def own_folder(path: Path) -> Path:
         raise store_error(OSError(errno.ENOTDIR, "not a folder"), path)
     _refuse_strangers(found, path)
     return path
+
+
+@contextlib.contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Hold ``lock``, a file of ours that is made if need be: processes wait for one another."""
+    own_folder(lock.parent)
+    with storing(lock):
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def own_file(path: Path) -> None:

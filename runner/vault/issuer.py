@@ -8,7 +8,6 @@ can be published before it is used, and an old one stays published while its tok
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -17,10 +16,10 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import PolicyDenied, StoreError
-from runner.vault.files import own_folder, read_private, replace, storing, write_new
+from runner.vault.files import one_at_a_time, own_folder, read_private, replace, write_new
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from runner.vault.lease import Holder
@@ -75,7 +74,7 @@ class Issuer:
 
     def rotate(self, after: float) -> None:
         """Make a key that signs ``after`` seconds from now on, and drop those whose tokens are dead."""
-        with self._locked():
+        with one_at_a_time(self._file.with_name(".issuer.lock")):
             now = self._now()
             replace(self._file, _text([_new(now + after), *_live(self._keys(), now)]))
 
@@ -119,17 +118,6 @@ class Issuer:
                 cure="put it back, or remove it and give the new `runner keys jwks` to all who verify",
             )
         return keys
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        path = own_folder(self._file.parent) / ".issuer.lock"
-        with storing(path):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
 
 def _live(keys: list[Key], now: float) -> list[Key]:

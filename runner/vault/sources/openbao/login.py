@@ -95,9 +95,7 @@ class ByAppRole:
     def steps(self, client: Client, holder: Holder, ttl: float) -> Token:
         """Log in."""
         del holder, ttl
-        role_id, secret_id = self._ids()
-        body = {"role_id": role_id, "secret_id": secret_id}
-        return _token(client.write(f"auth/{self._role.mount}/login", "", body))
+        return self._login(client)
 
     @contextlib.contextmanager
     def reads(self, client: Client, holder: Holder) -> Iterator[Token]:
@@ -109,10 +107,13 @@ class ByAppRole:
     @contextlib.contextmanager
     def own(self, client: Client) -> Iterator[Token]:
         """Log in for a moment."""
+        with _moment(client, self._login(client)) as token:
+            yield token
+
+    def _login(self, client: Client) -> Token:
         role_id, secret_id = self._ids()
         body = {"role_id": role_id, "secret_id": secret_id}
-        with _moment(client, _token(client.write(f"auth/{self._role.mount}/login", "", body))) as token:
-            yield token
+        return _token(client.write(f"auth/{self._role.mount}/login", "", body))
 
 
 class ByIdentity:
