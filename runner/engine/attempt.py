@@ -116,6 +116,11 @@ class Attempt:
         values = []
         for use in self._task.step.secrets:
             secret = self._secrets.get(use.secret) or self._open_secret(use.secret)
+            if secret.terms and secret.terms.is_header and not use.as_header:
+                raise PolicyDenied(
+                    f"secret {use.secret} is bound to be a header that the step never sees",
+                    cure="use it with as: header, or ask the operator to bind it with --host alone",
+                )
             if use.as_env and b"\0" in secret.reveal():
                 raise PolicyDenied(
                     f"secret {use.secret} holds a NUL byte, which no variable can: use it as a file"

@@ -36,6 +36,11 @@ class Terms:
     methods: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
 
+    @property
+    def is_header(self) -> bool:
+        """Whether the proxy alone may have the value: a step that knew it would heed no method and no path."""
+        return bool(self.header or self.methods or self.paths)
+
     def allow(self, host: str, port: int) -> bool:
         """Whether a canonical host is among those named; without a port 443 is meant."""
         return any(_covers(each.lower(), host, port) for each in self.hosts)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from runner.engine.ports import SecretPort
     from runner.planning.plan import PlannedStep
     from runner.sandbox.egress.rules import Connection
+    from runner.vault.binding import Terms
 
 
 @dataclass
@@ -72,6 +73,7 @@ class MemoryStores:
     records: list[Record] = field(default_factory=list)
     logs: dict[tuple[str, int], bytearray] = field(default_factory=dict)
     values: dict[str, bytes] = field(default_factory=dict)
+    terms: dict[str, Terms] = field(default_factory=dict)
     fail_after: int = 10**9
     successor: bool = False
     network: MemoryNetwork = field(default_factory=MemoryNetwork)
@@ -159,7 +161,7 @@ class MemorySecrets:
             raise SourceUnavailable("the source does not answer")
         if name not in self.stores.values:
             raise PolicyDenied(f"{name} is not bound for this workflow")
-        return Secret(name, self.stores.values[name])
+        return Secret(name, self.stores.values[name], terms=self.stores.terms.get(name))
 
     def set_apart(self, path: Path, attempt: AttemptStarted) -> str:
         name = f"{attempt.step}.{attempt.attempt}.age"

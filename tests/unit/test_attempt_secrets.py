@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from memory_stores import MemoryStores
@@ -10,6 +10,7 @@ from scripted_engine import Bench, Inside, ScriptedDriver, napping, step
 
 from runner.events import AttemptEnded, SecretRevoked
 from runner.planning.plan import Retry, SecretUse
+from runner.vault.binding import Terms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,3 +71,20 @@ def test_a_secret_that_is_revoked_ends_the_steps_that_hold_it_and_no_other(bench
     assert run.steps["a"].detail == "secret token was revoked by anna"
     assert run.steps["b"].status == "succeeded"
     assert bench.driver.stops == [("a", 0)]
+
+
+@pytest.mark.parametrize("more", [{"header": "X-Key: {}"}, {"methods": ("GET",)}, {"paths": ("/v1/*",)}])
+def test_what_the_operator_bound_to_be_a_header_is_given_to_no_step(
+    bench: Bench, more: dict[str, Any]
+) -> None:
+    bench.stores.values["token"] = b"value"
+    bench.stores.terms["token"] = Terms(("api.example.com",), **more)
+    run = bench.run(ScriptedDriver(), step("a", secrets=(SecretUse("T", "token"),)))
+    assert (run.steps["a"].reason, run.steps["a"].attempts) == ("denied", 1)
+    assert "as: header" in run.steps["a"].detail
+
+
+def test_what_is_bound_to_hosts_alone_may_be_a_file(bench: Bench) -> None:
+    bench.stores.values["token"] = b"value"
+    bench.stores.terms["token"] = Terms(("api.example.com",))
+    assert bench.run(ScriptedDriver(), step("a", secrets=(SecretUse("T", "token"),))).status == "succeeded"
