@@ -65,7 +65,7 @@ ASKED = {
     "a decimal address": connect("2130706433:$FORBIDDEN"),
     "a hexadecimal address": connect("0x7f000001:$FORBIDDEN"),
     "an octal address": connect("0177.0.0.1:$FORBIDDEN"),
-    "nowhere": connect("0.0.0.0:$FORBIDDEN"),  # noqa: S104 - asked for, not listened on
+    "nowhere": connect("0.0.0.0:$FORBIDDEN"),
     "IPv6": connect("[::1]:$FORBIDDEN"),
     "IPv6 that is IPv4": connect("[::ffff:127.0.0.1]:$FORBIDDEN"),
     "metadata": connect("169.254.169.254:80"),

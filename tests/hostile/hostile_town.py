@@ -65,7 +65,7 @@ class Town:
         self.forbidden = Forbidden()
         self.api = Server(self._talk, context)
         self.keeper = Server(self._keep, context)
-        self.plain = Server(egress_world.hello)
+        self.plain = Server(self._talk)
         self.hidden = Server(egress_world.hello, context)
         self.database = Server(self._database)
 

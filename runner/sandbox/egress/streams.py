@@ -3,6 +3,9 @@
 Each stream has a window each way, of a size that PID 1 says: whoever takes bytes says so, and only then do
 more come. What nobody takes waits at its own source, and the wire never waits for it. Whoever reads the wire
 never writes to it: PID 1 may be waiting to be read.
+
+In gVisor a step can write to PID 1's wire. What PID 1 would not say means nothing, so that such a step spoils
+no more than connections of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.sandbox import wire
+from runner.sandbox.egress.connections import MOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     from runner.sandbox.egress.connections import Connections
 
 _CHUNK = 64 * 1024
+_WINDOWS = 40 << 20  # what PID 1 gives all its streams together, and what they may keep here
+_OPENING = 5
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
 _GONE = select.EPOLLHUP | select.EPOLLERR
 
@@ -73,14 +79,12 @@ class Streams:
         """Obey a frame of PID 1; one of a stream that is no more means nothing."""
         number, body = int.from_bytes(payload[:4], "big"), memoryview(payload)[4:]
         if kind == wire.OPEN:
-            self._open(number, body[0], int.from_bytes(body[1:], "big"))
+            if len(body) == _OPENING and number not in self._streams:
+                self._open(number, body[0], int.from_bytes(body[1:], "big"))
             return
         with self._lock:
             stream = self._streams.get(number)
-            words = self._heed(stream, kind, body) if stream else b""
-            if words:
-                self._words.append(words)
-                os.eventfd_write(self._wake, 1)
+            self._reply(self._heed(stream, kind, body) if stream else b"")
 
     def end(self) -> None:
         """Nothing comes from PID 1 any more: what it said before is still given to the carriers."""
@@ -101,6 +105,11 @@ class Streams:
             self._thread = None
 
     def _open(self, number: int, outlet: int, window: int) -> None:
+        with self._lock:
+            windows = [window, *(stream.window for stream in self._streams.values())]
+            if len(windows) > MOST or sum(windows) > _WINDOWS:
+                self._reply(wire.encode_reset(number))
+                return
         ours, theirs = socket.socketpair()
         ours.settimeout(0)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, window)
@@ -133,7 +142,16 @@ class Streams:
                     self._say(b"".join(due))
         os.close(self._wake)
 
+    def _reply(self, words: bytes) -> None:
+        """Leave it to the thread to tell PID 1, where there is one."""
+        if words and self._poll:
+            self._words.append(words)
+            os.eventfd_write(self._wake, 1)
+
     def _heed(self, stream: _Stream, kind: int, body: memoryview) -> bytes:
+        if kind == wire.DATA and len(stream.pending) + len(body) > stream.window:
+            self._drop(stream)
+            return wire.encode_reset(stream.number)
         if kind == wire.DATA:
             stream.pending += body
             return self._give(stream)
