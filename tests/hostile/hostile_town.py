@@ -82,7 +82,7 @@ class Town:
         }
 
     def _talk(self, peer: socket.socket, server: Server) -> None:
-        """Answer ``/meet`` once two are there, ``/flood`` without end, ``/hang`` never, else with hello."""
+        """Answer ``/meet`` once two are there, ``/flood`` without end, ``/once`` so the first time, ``/hang`` never, else with hello."""
         while request := read_request(peer):
             server.heard.append(request)
             path = request.split(b" ", 2)[1]
@@ -91,7 +91,7 @@ class Town:
             if path == b"/hang":
                 peer.recv(1)
                 return
-            if path == b"/flood":
+            if path == b"/flood" or (path == b"/once" and server.connections == 1):
                 peer.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
                 while True:
                     peer.sendall(bytes(65536))

@@ -149,5 +149,18 @@ def forger() -> None:
     tell(wrote=wrote, after=get("/"))
 
 
+def once() -> None:
+    """Read what does not end the first time."""
+    got = get("/once", 100)
+    tell(got=got[:20])
+
+
+def asker() -> None:
+    """Ask again and again."""
+    asked = [get("/") for _ in range(int(os.environ.get("TIMES", "40")))]
+    tell(asked=len(asked), other=sorted({each for each in asked if each != "hello"}))
+
+
 if __name__ == "__main__":
-    {each.__name__: each for each in (victim, intruder, flooder, eater, leaver, forger)}[sys.argv[1]]()
+    roles = (victim, intruder, flooder, eater, leaver, forger, once, asker)
+    {each.__name__: each for each in roles}[sys.argv[1]]()
