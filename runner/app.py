@@ -18,12 +18,13 @@ from runner.store.layout import Layout
 from runner.store.locks import is_live
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from runner.clock import Cancellation
     from runner.engine.ahead import Attempts
     from runner.engine.lanes import Lanes
     from runner.engine.ports import Observer, Work
+    from runner.events import Record
     from runner.planning.plan import ImageRef, Plan
     from runner.sandbox.base import Driver, Image
     from runner.sandbox.images import Images
@@ -86,8 +87,8 @@ class App:
         run, fence = stage.ownership.run, stage.ownership.fence
         return Attempts(run, stage.plan, self.layout.attempts(run, fence))
 
-    def work(self, stage: Stage, journal: Journal, ahead: Lanes | None) -> Work:
-        """Return all that driving a run takes; its first sandbox may be on its way in the lanes ``ahead``."""
+    def work(self, stage: Stage, journal: Journal, records: Sequence[Record], ahead: Lanes | None) -> Work:
+        """Return what driving a run on from ``records`` takes; ``ahead`` may have its first sandbox."""
         from runner.admission.arbiter import Arbiter
         from runner.engine.ports import Stores, Work
         from runner.network import RunNetwork
@@ -98,7 +99,7 @@ class App:
 
         run, plan, watching = stage.ownership.run, stage.plan, stage.watching
         arbiter = Arbiter(run, plan, self.is_live, stage.choices.hold_after)
-        own = RunJournal(journal, stage.ownership, arbiter, len(journal.records(run)))
+        own = RunJournal(journal, stage.ownership, arbiter, len(records))
         network = RunNetwork(stage.choices.authorities)
         network.prepare(plan)
         stores = Stores(

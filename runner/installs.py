@@ -116,9 +116,10 @@ class Installs:
             ownership = journal.create_run(run, json.dumps(plan_json(plan)), created, None)
             choices = replace(app.choices(plan), hold_after=0)
             stage = Stage(ownership, plan, self._driver, {ref: image}, watching, choices, run)
-            work = app.work(stage, journal, None)
+            records = journal.records(run)
+            work = app.work(stage, journal, records, None)
             work = replace(work, stores=replace(work.stores, artifacts=archive))
-            ended = execute(work, journal.records(run))
+            ended = execute(work, records)
             if ended.status != "succeeded":
                 if listener.is_too_much:
                     raise too_much(choices.index.most)

@@ -54,6 +54,7 @@ class Runs:
         """Run a plan; ``before`` is a run of the same plan that the new one goes on from."""
         app, chosen = self._app, self._app.choices(plan)
         self._refuse_held(plan, chosen.hold_after)
+        refuse_private(plan, chosen.private)  # a retry has its plan from before
         for name in _secrets(plan):
             app.bindings().find(name, plan.workflow, plan.mode, plan.definition)
         with _closing(app.driver(engine or chosen.engine, plan.mode, watching.say)) as driver:
@@ -200,7 +201,7 @@ class Runs:
         from runner.engine.report import exit_code, run_object
 
         records = journal.records(stage.ownership.run)
-        ended = execute(self._app.work(stage, journal, ahead), records)
+        ended = execute(self._app.work(stage, journal, records, ahead), records)
         self._take_back(journal, ended.id)  # a source that did not answer then may answer now
         return run_object(ended), exit_code(ended)
 

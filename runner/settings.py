@@ -238,9 +238,12 @@ def _network(path: Path, data: object) -> dict[str, Any]:
         )
     found: dict[str, Any] = {"private": frozenset(each.lower() for each in hosts)}
     if "ca" in given:
-        if not isinstance(given["ca"], str) or not Path(given["ca"]).is_file():
-            raise UsageError(f"{path}: egress.ca is no file of certificates: {given['ca']}")
-        found["authorities"] = Path(given["ca"])
+        authorities = Path(str(given["ca"]))
+        if not authorities.is_absolute() or not authorities.is_file():  # a relative one could be the author's
+            raise UsageError(
+                f"{path}: egress.ca is no absolute path of a file of certificates: {authorities}"
+            )
+        found["authorities"] = authorities
     return found
 
 

@@ -39,7 +39,7 @@ COMMANDS = {
     "keys": "print and rotate the keys that sign the identities of steps",
     "sandbox": "build and list sandbox profiles",
     "doctor": "say what this machine can enforce, and the cure for each gap",
-    "gc": "remove what dead runs left behind",
+    "gc": "remove what dead runs left behind, and take back their leases",
     "schema": "print the JSON Schema of a workflow file",
 }
 CANCELLED = 130

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runner.clock import rfc3339
-from runner.errors import PolicyDenied, SourceUnavailable, StoreError
+from runner.errors import PolicyDenied, RunnerError, SourceUnavailable, StoreError
 from runner.events import LeaseReturned
 from runner.vault.lease import Holder, Lease
 from runner.vault.sources.base import LeasingSource, ReclaimingSource
@@ -77,7 +77,7 @@ class Sweep:
                 self._end(lease)
         except SourceUnavailable as error:
             left = down[lease.source] = error.message
-        except PolicyDenied as error:
+        except RunnerError as error:  # of the policy, or of what Runner needs to ask the source
             left = error.message
         if left and lease.expires < self._app.clock.now():
             left, detail = "", f"it ended by itself; it could not be taken back: {left}"

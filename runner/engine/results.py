@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from runner.engine.outputs import OUTPUT_FILE, read_outputs
+from runner.errors import StoreError
 from runner.events import ArtifactKept
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Results:
         """Keep a file, or the values that it sets; one with a secret is sealed and handed on to nobody."""
         name = "$RUNNER_OUTPUT" if file.name == OUTPUT_FILE else self.masker.mask_text(file.name)
         if secret := self.leaks.in_text(file.name) or self.leaks.in_file(file.path):
-            line = f"{name}: holds the secret {secret}, and is sealed in {self.set_apart(file.path)}"
+            line = f"{name}: holds the secret {secret}, and {self._sealed(file.path)}"
             self.refused.append(line)
             self.leaked = self.leaked or line
         elif file.name == OUTPUT_FILE:
@@ -79,6 +80,13 @@ class Results:
             self.refused += bad
         else:
             self.kept.append(ArtifactKept(name, *self.artifacts.keep(file.path)))
+
+    def _sealed(self, path: Path) -> str:
+        """Seal a result and say where; one that cannot be sealed goes with the attempt's folder."""
+        try:
+            return f"is sealed in {self.set_apart(path)}"
+        except StoreError as error:  # no reason to end the run here: a salvage would keep the file in clear
+            return f"was not kept, since it cannot be sealed: {error.message}"
 
     def _mask(self, data: bytes) -> bytes:
         stream = self.masker.fork()

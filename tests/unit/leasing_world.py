@@ -103,7 +103,7 @@ class LeasingApp(App):
 
     def __init__(self, settings: Settings, server: LeaseServer) -> None:
         super().__init__(settings)
-        self._settings_here, self._source = settings, LeasingFake(server)
+        self._settings_here, self.server, self._source = settings, server, LeasingFake(server)
 
     def bindings(self) -> Bindings:
         store = self.secret_store()

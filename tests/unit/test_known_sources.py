@@ -76,6 +76,8 @@ def test_a_project_cannot_say_where_secrets_come_from(tmp_path: Path) -> None:
         ({"postgres": {"main": {"admin": "env:X", "timeout": "1h"}}}, "timeout"),
         ({"postgres": {"Main; DROP": {"admin": "env:X"}}}, "sources.postgres"),
         ({"postgres": {"main": {"admin": "openbao:kv/x"}}}, "admin"),
+        ({"postgres": {"main": {"admin": "file:warehouse.url"}}}, "admin"),
+        ({"openbao": {**BAO, "ca": "bao-ca.pem"}}, "sources.openbao.ca"),
     ],
 )
 def test_a_wrong_declaration_is_told_by_its_place_and_not_by_its_words(

@@ -65,12 +65,17 @@ def test_a_project_may_choose_an_engine_only_where_the_policy_leaves_it_open(tmp
         ("python: {index: 'https://user:word@pypi.internal/simple'}\n", "are addresses such as https://"),
         ("python: {files: 'https://files.internal'}\n", "are addresses such as https://"),
         ("python: {max_bytes: lots}\n", "python.max_bytes"),
+        ("egress: {ca: runner.yaml}\n", "egress.ca is no absolute path"),
         ("a: [\n", "is not YAML"),
         ("max_parallel: 1\nmax_parallel: 2\n", "is not YAML"),
         ("[" * 20_000, "is not YAML"),
     ],
 )
-def test_a_wrong_policy_file_is_an_error_that_names_the_file(tmp_path: Path, text: str, words: str) -> None:
+def test_a_wrong_policy_file_is_an_error_that_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    (tmp_path / "runner.yaml").write_text("{}")
+    monkeypatch.chdir(tmp_path)  # as an author's folder, whose files are no word of the operator
     with pytest.raises(UsageError, match=words) as caught:
         choices(settings_in(tmp_path, text))
     assert "policy.yaml" in str(caught.value)

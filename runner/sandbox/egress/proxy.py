@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.sandbox.egress.gate import Gate
@@ -94,13 +95,16 @@ class Proxy:
             services = Services(loop, self._resolver or look_up, self._trust, self._limits)
         except BaseException as error:
             self._services.set_exception(error)
-            raise
+            raise SystemExit from error  # whoever waits for the services says it: the thread ends in silence
         with self._starting:
             self._services.set_result(services)
             wanted = not self._closed
         try:
             if wanted and headers:
-                services.prepare()
+                with suppress(
+                    OSError
+                ):  # certificates that cannot be read: the connection that needs them says so
+                    services.prepare()
             if wanted:
                 loop.run_forever()
         finally:
