@@ -81,7 +81,7 @@ def test_no_more_than_so_many_connections_are_carried_at_once(rootfs: Path, tmp_
             at_once[0] -= 1
 
     carrier = Serving(serve)
-    driver = BubblewrapDriver(state=STATE, home=tmp_path)
+    driver = BubblewrapDriver(state=STATE)
     bench = Bench(driver, Image("busybox", "sha256:b", rootfs), tmp_path)
     threading.Timer(4, held.set).start()
     script = "for i in $(seq 300); do echo $i >/tmp/$i; nc 127.0.0.1 4000 </tmp/$i & done; wait"
@@ -126,7 +126,7 @@ def test_neither_threads_nor_descriptors_stay_behind(real: Bench) -> None:
 
 def test_a_low_port_needs_root_under_bubblewrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    bench = Bench(BubblewrapDriver(state=STATE, home=tmp_path), Image("host", HOST), tmp_path)
+    bench = Bench(BubblewrapDriver(state=STATE), Image("host", HOST), tmp_path)
     spec = bench.spec(outlets=(Outlet("127.0.0.2", 443, "api.example"),))
     with pytest.raises(OutletImpossible, match="port 443 without root"):
         bench.driver.create(spec)
@@ -141,7 +141,7 @@ from carriers import Serving, echo
 from runner.sandbox.base import Image, Outlet
 from runner.sandbox.bubblewrap.driver import BubblewrapDriver
 home = Path(sys.argv[1])
-bench = Bench(BubblewrapDriver(state=STATE, home=home), Image("busybox", "sha256:b", Path(sys.argv[2])), home)
+bench = Bench(BubblewrapDriver(state=STATE), Image("busybox", "sha256:b", Path(sys.argv[2])), home)
 spec = bench.spec(outlets=(Outlet("127.0.0.1", 4000), Outlet("127.0.0.2", 5432, "db.example")))
 sandbox = bench.driver.create(spec)
 sandbox.start(bench.message(("sh", "-c", "nc 127.0.0.1 4000; sleep 99"), Order()), Serving(echo))
@@ -195,7 +195,7 @@ except OSError:
 def test_a_step_can_neither_reach_the_runner_s_socket_nor_take_an_outlet(tmp_path: Path) -> None:
     if not PYTHON.exists():
         pytest.skip("no python3 among the host's system folders")
-    driver = BubblewrapDriver(state=STATE, home=tmp_path)
+    driver = BubblewrapDriver(state=STATE)
     bench = Bench(driver, Image("host", HOST), tmp_path)
     named = Outlet("127.0.0.2", 5432, "db.example")
     carried = Order(limits=MANY, outlets=(HERE, named), carrier=Serving(echo))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from runner.sandbox.egress.connections import Connections
 
 _CHUNK = 64 * 1024 - 9  # with its head, a frame fills a pipe once
+_WINDOWS = 40 << 20  # what PID 1 gives all its streams together, and what they may keep here
+_OPENING = 5
 _PATIENCE = 1.0
 _PAUSE = 0.005
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
@@ -79,7 +81,8 @@ class Streams:
         if self._poll is None:
             self._begin()
         if kind == wire.OPEN:
-            self._open(number, body[0], int.from_bytes(body[1:], "big"))
+            if len(body) == _OPENING and number not in self._streams:
+                self._open(number, body[0], int.from_bytes(body[1:], "big"))
             return
         with self._lock:
             stream = self._streams.get(number)
@@ -110,7 +113,9 @@ class Streams:
             self._thread = None
 
     def _open(self, number: int, outlet: int, window: int) -> None:
-        if not self._connections.take_room():  # its carrier is slower than the step
+        with self._lock:
+            kept = window + sum(stream.window for stream in self._streams.values())
+        if kept > _WINDOWS or not self._connections.take_room():  # its carrier is slower than the step
             self._reply(wire.encode_reset(number))
             return
         ours, theirs = socket.socketpair()
