@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import RunnerError, StoreError
-from runner.vault.files import own_file, own_folder, storing
+from runner.vault.files import one_at_a_time, own_file, own_folder, storing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,17 +125,12 @@ class Database:
     def _opening(self) -> Iterator[None]:
         """Let one process at a time switch the database to its mode and make its tables."""
         path = self._path.with_name(self._path.name + ".lock")
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        with storing(path):
-            descriptor = os.open(path, flags, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with one_at_a_time(path):
             if not self._path.exists():
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
                 with storing(self._path):
                     os.close(os.open(self._path, flags, 0o600))
             yield
-        finally:
-            os.close(descriptor)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

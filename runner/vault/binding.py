@@ -38,7 +38,7 @@ class Terms:
 
     @property
     def is_header(self) -> bool:
-        """Whether the proxy alone may have the value: a step that knew it would heed no method and no path."""
+        """Whether the proxy alone may have the value: a step that had it would heed no method or path."""
         return bool(self.header or self.methods or self.paths)
 
     def allow(self, host: str, port: int) -> bool:
