@@ -100,7 +100,7 @@ class App:
         run, plan, watching = stage.ownership.run, stage.plan, stage.watching
         arbiter = Arbiter(run, plan, self.is_live, stage.choices.hold_after)
         own = RunJournal(journal, stage.ownership, arbiter, len(records))
-        network = RunNetwork(stage.choices.authorities)
+        network = RunNetwork(stage.choices.authorities, stage.choices.private)
         network.prepare(plan)
         stores = Stores(
             own,

@@ -41,10 +41,12 @@ class Way:
 class RunNetwork:
     """The proxy of one run, which starts with the first step that has a way out.
 
-    ``trust`` is the operator's file of authorities beside the system's.
+    ``trust`` is the operator's file of authorities beside the system's, ``private`` the hosts (``host:port``)
+    that may stand on private addresses: a run that ends, and undoes what it did, is asked only here.
     """
 
     trust: Path | None
+    private: frozenset[str]
     _proxy: Proxy | None = field(default=None, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
@@ -58,10 +60,12 @@ class RunNetwork:
         self, step: PlannedStep, secrets: Mapping[str, SecretPort], report: Callable[[Connection], None]
     ) -> Way:
         """Return a way that leads where the step may go; raises ``PolicyDenied`` for a header elsewhere."""
+        from runner.planning.network import refuse_rules
         from runner.sandbox.egress.rules import Policy
         from runner.sandbox.egress.trust import FILE, authorities, environment
 
         rules = step.egress or ()
+        refuse_rules(step.id, rules, self.private)
         injections: list[Injection] = []
         for use in step.secrets:
             if use.as_header:
@@ -110,6 +114,8 @@ def _added(step: PlannedStep, name: str, secret: SecretPort) -> Iterator[Injecti
 
     header, _, form = (terms.header or "Authorization: Bearer {}").partition(": ")
     value = form.encode().replace(b"{}", secret.reveal())
+    if set(value) & set(b"\r\n\0"):
+        raise PolicyDenied(f"secret {name} has more than one line, which no header can", cure="set it anew")
     for rule in fitting:
         yield Injection(rule.host, rule.port, header, value, terms.methods, terms.paths)
 

@@ -163,7 +163,8 @@ class Runs:
         app, plan, created = self._app, run.plan, run.created
         assert created is not None  # noqa: S101 - a run's first record
         chosen = app.choices(plan)
-        refuse_private(plan, chosen.private)  # what the operator said when it was planned may be withdrawn
+        if not run.cancels:  # what the operator said when it was planned may be withdrawn
+            refuse_private(plan, chosen.private)
         with _closing(app.make_driver(created.engine)) as driver:
             driver.check()
             ownership = journal.open_run(run.id)  # first: a runner that still lives begins nothing after this

@@ -141,7 +141,7 @@ def _make_after(removal: Future[None] | None, driver: Driver, spec: SandboxSpec)
 def _discard(parked: Future[Sandbox]) -> None:
     try:
         sandbox = parked.result()
-    except SandboxError:
+    except (SandboxError, OSError):
         return
-    with suppress(SandboxError):  # what cannot be removed now carries our labels and is reaped
+    with suppress(SandboxError, OSError):  # what cannot be removed now carries our labels and is reaped
         sandbox.destroy()

@@ -9,7 +9,7 @@ from runner.errors import PolicyDenied
 from runner.planning.modes import STAGING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from runner.planning.plan import Plan, PlannedStep
     from runner.workflow.hosts import Rule
@@ -52,13 +52,15 @@ def _in_staging(step: PlannedStep, rules: tuple[Rule, ...]) -> PlannedStep:
 
 def refuse_private(plan: Plan, allowed: frozenset[str]) -> None:
     """Raise ``PolicyDenied`` where the plan reaches a private address that the operator does not allow."""
-    wanted = {
-        f"{rule.host}:{rule.port}" for step in _commands(plan) for rule in step.egress or () if rule.private
-    }
-    missing = sorted(wanted - allowed)
+    refuse_rules(plan.workflow, (rule for step in _commands(plan) for rule in step.egress or ()), allowed)
+
+
+def refuse_rules(who: str, rules: Iterable[Rule], allowed: frozenset[str]) -> None:
+    """Raise ``PolicyDenied`` for rules of ``who`` that lead to private addresses beside the ``allowed``."""
+    missing = sorted({f"{rule.host}:{rule.port}" for rule in rules if rule.private} - allowed)
     if missing:
         raise PolicyDenied(
-            f"{plan.workflow} wants to reach {', '.join(missing)} on a private address,"
+            f"{who} wants to reach {', '.join(missing)} on a private address,"
             " which only the operator can allow",
             cure=f"the operator allows it in policy.yaml: egress: {{private: [{', '.join(missing)}]}}",
         )

@@ -163,6 +163,23 @@ def test_what_the_operator_withdrew_is_not_reached_by_a_rollback(
     assert server.connections == 1
 
 
+def test_a_dead_run_can_be_cancelled_whatever_the_operator_withdrew(
+    runner: Command, server: Server, engine: str
+) -> None:
+    asked = workflow(run="echo here; sleep 60", sandbox="minimal", mounts=[], egress=[private(server)])
+    asked["staging"] = {"egress": [private(server)]}
+    child = runner.begin("run", runner.workflow(json.dumps(asked)), "--engine", engine)
+    assert child.stdout
+    told = b""
+    while b"here" not in told:
+        told += child.stdout.readline()
+    child.kill()
+    child.communicate()
+    (runner.home.parent / "config" / "runner" / "policy.yaml").write_text("{}")
+    assert runner("resume", "latest").code == 3
+    assert runner("cancel", "latest").code == 130
+
+
 def test_exec_reaches_the_hosts_of_its_command_line(runner: Command, server: Server, engine: str) -> None:
     url = f"https://localhost:{server.port}/"
     exec_ = ("exec", "--engine", engine, "--sandbox", "python", "--in", "ask.py")
