@@ -9,7 +9,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 WHEEL_STAMP := $(VENV)/.wheel
 SOURCES := pyproject.toml $(wildcard README.md LICENSE) $(shell find runner sandboxes -type f -not -name '*.pyc' 2>/dev/null)
 PYTEST := $(BIN)/python -P -m pytest -p no:cacheprovider -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR)
-PROFILES := minimal python
+PROFILES := minimal python shell
 
 .PHONY: help demo test check soak bench engine engine-stop images format clean
 
@@ -19,7 +19,7 @@ help: ## list the targets
 $(VENV)/.made: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Runner needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python .ci/dependencies dev identity openbao postgres sops > $(VENV)/dependencies.txt
+	$(BIN)/python .ci/dependencies dev identity openbao postgres python sops > $(VENV)/dependencies.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/dependencies.txt
 	touch $@
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,13 @@ from runner.store.layout import Layout
 from runner.store.locks import is_live
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from runner.clock import Cancellation
     from runner.engine.ahead import Attempts
     from runner.engine.lanes import Lanes
     from runner.engine.ports import Observer, Work
+    from runner.events import Record
     from runner.planning.plan import ImageRef, Plan
     from runner.sandbox.base import Driver, Image
     from runner.sandbox.images import Images
@@ -36,12 +38,13 @@ _ENGINES = ("docker", "gvisor", "bubblewrap")
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """Who watches a run and may end it; ``say`` takes a line of plain words."""
+    """Who watches a run and may end it; ``say`` takes a line of plain words, ``around`` wraps the driver."""
 
     observer: Observer
     cancellation: Cancellation
     abandonment: Cancellation
     say: Callable[[str], None]
+    around: Callable[[Driver], Driver] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class App:
         """Nothing is touched until a method needs it."""
         self._settings = settings
         self.clock = SteadyClock(SystemClock())
-        self.layout = Layout(settings.home)
+        self.layout, self.cache = Layout(settings.home), settings.cache
 
     @classmethod
     def from_environment(cls) -> App:
@@ -84,25 +87,28 @@ class App:
         run, fence = stage.ownership.run, stage.ownership.fence
         return Attempts(run, stage.plan, self.layout.attempts(run, fence))
 
-    def work(self, stage: Stage, journal: Journal, ahead: Lanes | None) -> Work:
-        """Return all that driving a run takes; its first sandbox may be on its way in the lanes ``ahead``."""
+    def work(self, stage: Stage, journal: Journal, records: Sequence[Record], ahead: Lanes | None) -> Work:
+        """Return what driving a run on from ``records`` takes; ``ahead`` may have its first sandbox."""
         from runner.admission.arbiter import Arbiter
         from runner.engine.ports import Stores, Work
         from runner.network import RunNetwork
         from runner.store.artifacts import Artifacts
+        from runner.store.quarantine import Quarantine
         from runner.vault.mask import Masker
         from runner.wiring import RunImages, RunJournal, RunLogs, RunSecrets
 
         run, plan, watching = stage.ownership.run, stage.plan, stage.watching
         arbiter = Arbiter(run, plan, self.is_live, stage.choices.hold_after)
-        own = RunJournal(journal, stage.ownership, arbiter, len(journal.records(run)))
+        own = RunJournal(journal, stage.ownership, arbiter, len(records))
+        network = RunNetwork(stage.choices.authorities)
+        network.prepare(plan)
         stores = Stores(
             own,
             Artifacts(self._settings.home),
             RunLogs(self.layout, run),
-            RunSecrets(self.bindings, own, plan, self.clock),
+            RunSecrets(self.bindings, own, plan, self.clock, Quarantine(self.layout, run, self.secret_store)),
             Masker,
-            RunNetwork(stage.choices.authorities),
+            network,
         )
         return Work(
             run=run,
@@ -197,16 +203,16 @@ class App:
     def collect_garbage(self, say: Callable[[str], None]) -> list[str]:
         """Remove what dead runs left, on every engine that answers; returns what was removed."""
         from runner.leftovers import Leftovers
+        from runner.sandbox.packages import Packages
 
         removed: list[str] = []
         for engine in ("docker", "bubblewrap"):
-            try:
+            with suppress(EngineUnavailable):
                 driver = self.make_driver(engine)
                 removed += driver.reap(self.is_live)
                 driver.close()
-            except EngineUnavailable:
-                continue
-        return [*removed, *Leftovers(self.layout, self.journal, self.is_live, say).clear()]
+        removed += Leftovers(self.layout, self.journal, self.is_live, say).clear()
+        return [*removed, *Packages(self.cache).clear(self.clock.now())]
 
     def reap(self, driver: Driver, say: Callable[[str], None], run: str = "") -> list[str]:
         """Remove what dead runs left, and what ``run`` left, which we drive from now on; results are kept."""

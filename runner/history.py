@@ -68,18 +68,19 @@ class History:
         return found
 
     def connections(self, run: str) -> list[dict[str, Any]]:
-        """Return what the steps of a run reached and were denied; alike ones are one row and a ``count``."""
+        """Return what steps reached, could not reach or were denied; alike ones are one row with a count."""
         with Journal(self._layout.journal, self._clock) as journal:
             events = [each.event for each in journal.records(run)]
-        rows: dict[tuple[str, str, str, int, str], dict[str, Any]] = {}
+        rows: dict[tuple[str, ...], dict[str, Any]] = {}
         for event in events:
             if isinstance(event, ConnectionEnded):
-                key = (event.step, event.phase, event.host, event.port, event.denied)
+                place = (event.step, event.phase, event.host, str(event.port))
+                key = (*place, event.denied, event.failed, event.method)
                 row = rows.setdefault(key, {**asdict(event), "sent": 0, "received": 0, "count": 0})
                 for name in ("sent", "received", "count"):
                     row[name] += getattr(event, name)
-        shown = ("step", "phase", "host", "port", "rule", "denied", "sent", "received", "count")
-        return [{name: row[name] for name in shown} for row in rows.values()]
+        shown = ("step", "phase", "host", "port", "method", "rule", "denied", "failed")
+        return [{name: row[name] for name in (*shown, "sent", "received", "count")} for row in rows.values()]
 
     def advice(self, report: dict[str, Any]) -> list[str]:
         """Return what a person has to know and can type next about a run that did not simply succeed."""

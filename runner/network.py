@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runner.engine.ports import SecretPort
-    from runner.planning.plan import PlannedStep
+    from runner.planning.plan import Plan, PlannedStep
     from runner.sandbox.egress.gate import Gate
     from runner.sandbox.egress.proxy import Proxy
     from runner.sandbox.egress.rules import Connection, Injection
@@ -48,6 +48,12 @@ class RunNetwork:
     _proxy: Proxy | None = field(default=None, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
+    def prepare(self, plan: Plan) -> None:
+        """Start the proxy where a step of the plan has a way out: it loads while its sandbox is made."""
+        steps = [step for step in plan.steps.values() if not step.shadowed and step.egress is not None]
+        if steps:
+            self._running().start(headers=any(use.as_header for step in steps for use in step.secrets))
+
     def open(
         self, step: PlannedStep, secrets: Mapping[str, SecretPort], report: Callable[[Connection], None]
     ) -> Way:
@@ -63,6 +69,7 @@ class RunNetwork:
             else:
                 _refuse_strangers(step, use.secret, secrets[use.secret])
         proxy = self._running()
+        proxy.start()
         outlets = (None, *(rule for rule in (*rules, *step.closed) if rule.kind == "tcp"))
         gate = proxy.gate(Policy(rules, tuple(injections)), outlets, report)
         own = (proxy.authority,) if injections else ()
@@ -81,7 +88,6 @@ class RunNetwork:
         with self._lock:
             if self._proxy is None:
                 self._proxy = Proxy(trust=self.trust)
-                self._proxy.start()
             return self._proxy
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.errors import RunnerError, UsageError, WorkflowError
 from runner.planning.kept import Grounds, KeptPlans, key_of, look
-from runner.sandbox.build.profile import find_profile, recipe_digest
+from runner.sandbox.build.profile import find_profile, load_profile, recipe_digest
 from runner.sandbox.shipped import shipped_folder
 from runner.settings import Settings, choices, policy_digest, project_digest
 from runner.store.layout import Layout
@@ -84,6 +84,9 @@ class _Request:
         folders = (project / "sandboxes", shipped_folder())
         self.recipes[name] = recipe_digest(find_profile(name, folders))
         return self.recipes[name]
+
+    def contents(self, project: Path, name: str) -> tuple[str, ...]:
+        return load_profile(find_profile(name, (project / "sandboxes", shipped_folder()))).packages
 
     def key(self, path: Path, project: Path, sha256: str) -> str:
         return key_of(
@@ -182,5 +185,7 @@ def _planned(request: _Request, loaded: LoadedWorkflow) -> Plan:
         recipe=lambda name: request.recipe(loaded.project, name),
         breakers=chosen.breakers,
         private=chosen.private,
+        contents=lambda name: request.contents(loaded.project, name),
+        index=chosen.index.address,
     )
     return make_plan(loaded, wanted, request.snapshots)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,9 @@ from runner.engine.again import carried, in_doubt, made_anew
 from runner.errors import PolicyDenied, SandboxError, UsageError
 from runner.events import RollbackRequested, RunCreated, StepDecided
 from runner.planning.codec import plan_json
+from runner.planning.network import refuse_private
 from runner.store.journal import Before
+from runner.store.layout import new_run_id
 from runner.store.locks import RunLock
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from runner.engine.lanes import Lanes
     from runner.engine.run import Run
     from runner.events import CancelRequested
-    from runner.planning.plan import Plan
-    from runner.sandbox.base import Driver
+    from runner.planning.plan import ImageRef, Plan
+    from runner.sandbox.base import Driver, Image
     from runner.store.journal import Journal
 
 Ended = tuple[dict[str, Any], int]
@@ -54,6 +54,7 @@ class Runs:
         """Run a plan; ``before`` is a run of the same plan that the new one goes on from."""
         app, chosen = self._app, self._app.choices(plan)
         self._refuse_held(plan, chosen.hold_after)
+        refuse_private(plan, chosen.private)  # a retry has its plan from before
         for name in _secrets(plan):
             app.bindings().find(name, plan.workflow, plan.mode, plan.definition)
         with _closing(app.driver(engine or chosen.engine, plan.mode, watching.say)) as driver:
@@ -61,8 +62,10 @@ class Runs:
                 greet()
             app.reap(driver, watching.say)
             images, warnings = app.images(plan, driver, watching.say)
+            images = self._equipped(plan, driver, images, watching)
             unenforced = tuple(f"{gap.what}: {gap.why}" for gap in driver.check().gaps)
-            run = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(app.clock.now())) + os.urandom(3).hex()
+            seen = watching.around(driver) if watching.around else driver
+            run = new_run_id(app.clock.now())
             created = RunCreated(
                 plan.workflow,
                 plan.mode,
@@ -76,7 +79,7 @@ class Runs:
             )
             with RunLock.acquire(app.layout, run), app.journal() as journal:
                 ownership = journal.create_run(run, json.dumps(plan_json(plan)), created, before)
-                stage = Stage(ownership, plan, driver, images, watching, chosen, created.origin)
+                stage = Stage(ownership, plan, seen, images, watching, chosen, created.origin)
                 with self._sweeping(journal):
                     return self._begin(stage, journal)
 
@@ -159,15 +162,28 @@ class Runs:
     def _go_on(self, run: Run, journal: Journal, watching: Watching) -> Ended:
         app, plan, created = self._app, run.plan, run.created
         assert created is not None  # noqa: S101 - a run's first record
+        chosen = app.choices(plan)
+        refuse_private(plan, chosen.private)  # what the operator said when it was planned may be withdrawn
         with _closing(app.make_driver(created.engine)) as driver:
             driver.check()
             ownership = journal.open_run(run.id)  # first: a runner that still lives begins nothing after this
             app.reap(driver, watching.say, run.id)
             self._take_back(journal, run.id)
             images = app.same_images(plan, driver, created.images, watching.say)
-            stage = Stage(ownership, plan, driver, images, watching, app.choices(plan), origin_of(run))
+            images = self._equipped(plan, driver, images, watching)
+            stage = Stage(ownership, plan, driver, images, watching, chosen, origin_of(run))
             with self._sweeping(journal):
                 return self._execute(stage, journal, None)
+
+    def _equipped(
+        self, plan: Plan, driver: Driver, images: dict[ImageRef, Image], watching: Watching
+    ) -> dict[ImageRef, Image]:
+        """Return the images with the Python packages of those that have a lock file."""
+        if not any(ref.lock for ref in images):
+            return images
+        from runner.installs import Installs
+
+        return Installs(self._app, plan, driver, watching).equip(images)
 
     def _begin(self, stage: Stage, journal: Journal) -> Ended:
         """Drive a new run, its first sandbox on its way while the rest of the engine loads."""
@@ -185,7 +201,7 @@ class Runs:
         from runner.engine.report import exit_code, run_object
 
         records = journal.records(stage.ownership.run)
-        ended = execute(self._app.work(stage, journal, ahead), records)
+        ended = execute(self._app.work(stage, journal, records, ahead), records)
         self._take_back(journal, ended.id)  # a source that did not answer then may answer now
         return run_object(ended), exit_code(ended)
 

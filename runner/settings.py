@@ -14,6 +14,8 @@ Of a number in both files the stricter one counts. The policy alone may hold::
       private: ["db.internal:5432"]   # hosts on private addresses that workflows may ask for
       ca: /etc/ssl/corporate.pem      # authorities that are trusted beside the system's
     sources: {…}                      # where secrets come from, see vault/sources/declared
+    python:                           # where packages come from (PEP 503), and how large a set may be
+      {index: https://pypi.org/simple, files: [https://files.pythonhosted.org], max_bytes: 2GiB}
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import UsageError
+from runner.index import INDEX_KEYS, PackageIndex, read_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,7 +42,7 @@ _MOST_FAILURES = 1000
 _BREAKER = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"
 _LARGEST_FILE = 1 << 20
 _SHARED = ("defaults", "max_parallel", "breakers", "hold_after", "rollback_window")
-_OPERATORS = ("egress", "sources")
+_OPERATORS = ("egress", "sources", "python")
 _SOURCES = ("identity", "openbao", "postgres")
 
 
@@ -92,6 +95,7 @@ class Choices:
     rollback_window: float = ROLLBACK_WINDOW
     private: frozenset[str] = frozenset()
     authorities: Path | None = None
+    index: PackageIndex = field(default_factory=PackageIndex)
 
 
 def _folder(environ: Mapping[str, str], name: str, default: Path) -> Path:
@@ -126,6 +130,7 @@ def choices(settings: Settings, project: Path | None = None) -> Choices:
         window,
         network.get("private", frozenset()),
         network.get("authorities"),
+        policy.get("python", PackageIndex()),
     )
 
 
@@ -213,6 +218,7 @@ def _checked(path: Path, data: object) -> dict[str, Any]:
         "breakers": lambda value: _declared(path, value),
         "egress": lambda value: _network(path, value),
         "sources": lambda value: _mapping(path, value, _SOURCES),
+        "python": lambda value: read_index(path, _mapping(path, value, INDEX_KEYS)),
     }
     found = {key: read(top[key]) for key, read in readers.items() if key in top}
     defaults = _mapping(path, top.get("defaults"), ("engine",))
@@ -232,9 +238,12 @@ def _network(path: Path, data: object) -> dict[str, Any]:
         )
     found: dict[str, Any] = {"private": frozenset(each.lower() for each in hosts)}
     if "ca" in given:
-        if not isinstance(given["ca"], str) or not Path(given["ca"]).is_file():
-            raise UsageError(f"{path}: egress.ca is no file of certificates: {given['ca']}")
-        found["authorities"] = Path(given["ca"])
+        authorities = Path(str(given["ca"]))
+        if not authorities.is_absolute() or not authorities.is_file():  # a relative one could be the author's
+            raise UsageError(
+                f"{path}: egress.ca is no absolute path of a file of certificates: {authorities}"
+            )
+        found["authorities"] = authorities
     return found
 
 

@@ -13,6 +13,7 @@ from runner.store.logs import LogWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from runner.admission.arbiter import Arbiter
     from runner.clock import Clock
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from runner.sandbox.base import Image
     from runner.store.journal import Journal, Ownership
     from runner.store.layout import Layout
+    from runner.store.quarantine import Quarantine
     from runner.vault.binding import Binding
     from runner.vault.bindings import Bindings
     from runner.vault.leases import Leases
@@ -113,6 +115,7 @@ class RunSecrets:
     journal: RunJournal
     plan: Plan
     clock: Clock
+    quarantine: Quarantine
     _leases: dict[AttemptStarted, Leases] = field(default_factory=dict, init=False, repr=False)
 
     def open(self, name: str, attempt: AttemptStarted, ttl: float) -> Secret:
@@ -138,6 +141,10 @@ class RunSecrets:
         """Take back what the attempt had; what does not answer now is tried again later."""
         if leases := self._leases.pop(attempt, None):
             leases.give_back()
+
+    def set_apart(self, path: Path, attempt: AttemptStarted) -> str:
+        """Seal a result that holds a secret, for the operator alone."""
+        return str(self.quarantine.seal(path, attempt))
 
     def _find(self, name: str) -> Binding:
         return self.bindings().find(name, self.plan.workflow, self.plan.mode, self.plan.definition)

@@ -66,6 +66,11 @@ class Command:
             done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         )
 
+    def listed(self) -> list[dict[str, Any]]:
+        """Return what ``runner ps`` lists."""
+        rows: list[dict[str, Any]] = json.loads(self("ps", "--json").out)
+        return rows
+
     def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a command and return at once; read its standard error line by line with ``until``."""
         return subprocess.Popen(
@@ -165,6 +170,19 @@ def need_server(found: object, why: str) -> None:
         pytest.fail(why)
     if not found:
         pytest.skip(why)
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a cache folder of the test's own, with the built profiles of the user's."""
+    users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "runner"
+    own = tmp_path / "cache" / "runner"
+    own.mkdir(parents=True)
+    for name in ("layers", "locks", "records", "rootfs"):
+        (users / name).mkdir(parents=True, exist_ok=True)
+        (own / name).symlink_to(users / name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(own.parent))
+    return own
 
 
 @pytest.fixture

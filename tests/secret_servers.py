@@ -40,9 +40,10 @@ class Server:
     def paused(self) -> Iterator[None]:
         """Let it take connections and answer nothing."""
         pids = [self.child.pid, *_children(self.child.pid)]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
         try:
+            for pid in pids:
+                with suppress(ProcessLookupError):  # a session may end meanwhile
+                    os.kill(pid, signal.SIGSTOP)
             yield
         finally:
             for pid in pids:
@@ -76,7 +77,15 @@ def openbao() -> Iterator[Server]:
     assert program
     with tempfile.TemporaryDirectory(prefix="bao-") as name:
         folder, port = Path(name), free_port()
-        argv = [program, "server", "-dev", "-dev-tls", f"-dev-tls-cert-dir={folder}", "-dev-no-store-token"]
+        argv = [
+            *_bound(signal.SIGTERM),
+            program,
+            "server",
+            "-dev",
+            "-dev-tls",
+            f"-dev-tls-cert-dir={folder}",
+            "-dev-no-store-token",
+        ]
         argv += [f"-dev-listen-address=127.0.0.1:{port}", f"-dev-root-token-id={ROOT_TOKEN}"]
         with (folder / "log").open("wb") as log:
             child = subprocess.Popen(
@@ -109,11 +118,24 @@ def postgres() -> Iterator[Server]:
             cwd="/",
             **who,
         )
-        argv: list[str | Path] = [programs / "postgres", "-D", folder / "data", "-h", "127.0.0.1"]
+        argv: list[str | Path] = [
+            *_bound(signal.SIGINT),
+            programs / "postgres",
+            "-D",
+            folder / "data",
+            "-h",
+            "127.0.0.1",
+        ]
         argv += ["-p", str(port), "-k", str(folder), *(word for each in _QUIET for word in ("-c", each))]
         with (folder / "log").open("wb") as log:
             child = subprocess.Popen(argv, stdout=log, stderr=log, cwd="/", **who)
         yield from _serving(Server(child, folder, port), "ready to accept connections", signal.SIGINT)
+
+
+def _bound(end: signal.Signals) -> list[str]:
+    """Return what to put before a command so that it ends with the tests, however they end."""
+    program = shutil.which("setpriv")
+    return [program, "--pdeathsig", end.name.removeprefix("SIG")] if program else []
 
 
 def _serving(server: Server, words: str, end: signal.Signals) -> Iterator[Server]:

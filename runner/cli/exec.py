@@ -24,7 +24,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", dest="outputs", metavar="GLOB", action="append", default=[], help="kept from /out"
     )
-    parser.add_argument("--secret", dest="secrets", metavar="NAME", action="append", default=[])
+    parser.add_argument(
+        "--secret",
+        dest="secrets",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="in /run/secrets, its name in capitals",
+    )
     parser.add_argument(
         "--egress",
         dest="hosts",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": "run a workflow, each step in its own sandbox",
+    "init": "watch a script once in staging, and write the workflow that it needs",
     "exec": "run one command in a sandbox, no file needed",
     "validate": "check workflow files: every error, with line and column",
     "plan": "print what a run would do, without doing it",
@@ -38,7 +39,7 @@ COMMANDS = {
     "keys": "print and rotate the keys that sign the identities of steps",
     "sandbox": "build and list sandbox profiles",
     "doctor": "say what this machine can enforce, and the cure for each gap",
-    "gc": "remove what dead runs left behind",
+    "gc": "remove what dead runs left behind, and take back their leases",
     "schema": "print the JSON Schema of a workflow file",
 }
 CANCELLED = 130

@@ -125,10 +125,15 @@ def _bind(app: App, args: argparse.Namespace) -> int:
 def _seconds(option: str, text: str | None) -> float | None:
     from runner.units import parse_duration
 
+    if text is None:
+        return None
     try:
-        return None if text is None else parse_duration(text)
+        seconds = parse_duration(text)
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from error
+    if not seconds:
+        raise UsageError(f"{option}: 0 is no time", cure="leave the option out for no limit")
+    return seconds
 
 
 def _unbind(app: App, args: argparse.Namespace) -> int:
@@ -168,6 +173,8 @@ def _list(app: App, args: argparse.Namespace) -> int:
 def _state(row: dict[str, object]) -> str:
     if isinstance(row["revoked"], dict):
         return f"revoked by {row['revoked']['by']} at {row['revoked']['at']}"
+    if isinstance(row["refused"], list) and row["refused"]:
+        return f"revoked for {', '.join(row['refused'])}"
     return "overdue: runner secrets rotate" if row["overdue"] else "ok"
 
 

@@ -34,17 +34,19 @@ def print_summary(report: dict[str, Any]) -> None:
 
 
 def print_connections(rows: list[dict[str, Any]]) -> None:
-    """Print where steps connected to, and where they were not allowed to."""
+    """Print where steps connected to, and where they could not or were not allowed to."""
     if rows:
         print()
         print_table(
-            ["STEP", "HOST", "TIMES", "SENT", "RECEIVED", "DENIED"], [_connection(row) for row in rows]
+            ["STEP", "HOST", "TIMES", "SENT", "RECEIVED", "DENIED OR FAILED"],
+            [_connection(row) for row in rows],
         )
 
 
 def _connection(row: dict[str, Any]) -> list[str]:
     host = f"{row['host']}:{row['port']}"
-    return [row["step"], host, str(row["count"]), str(row["sent"]), str(row["received"]), row["denied"]]
+    counts = (str(row[name]) for name in ("count", "sent", "received"))
+    return [row["step"], host, *counts, f"denied: {row['denied']}" if row["denied"] else row["failed"]]
 
 
 def _seconds(step: dict[str, Any]) -> str:

@@ -90,6 +90,7 @@ class Listing:
             **terms,
             "rotated": rfc3339(renewed) if renewed else None,
             "overdue": self._is_overdue(binding),
+            "refused": list(self._bindings.refused_workflows(binding)),
             "revoked": {"by": revoked.who, "at": rfc3339(revoked.at)} if revoked else None,
         }
 

@@ -89,7 +89,8 @@ def _await(app: App, journal: Journal, ending: dict[str, set[str]], done: Revoke
 
 def _holding(journal: Journal, run: str, names: frozenset[str] | None = None) -> set[str]:
     """Return the attempts under way, as ``STEP.N``; with ``names`` those that hold one of them."""
-    found, steps = recall(journal, run), recall(journal, run).plan.steps
+    found = recall(journal, run)
+    steps = found.plan.steps
     active = [(f"{name}.{found.steps[name].attempts}", steps[name]) for name in found.active]
     active += [
         (f"{name}.compensate.{found.steps[name].undo.attempts}", steps[name].compensate or steps[name])

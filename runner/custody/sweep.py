@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runner.clock import rfc3339
-from runner.errors import PolicyDenied, SourceUnavailable
+from runner.errors import PolicyDenied, RunnerError, SourceUnavailable, StoreError
 from runner.events import LeaseReturned
 from runner.vault.lease import Holder, Lease
 from runner.vault.sources.base import LeasingSource, ReclaimingSource
@@ -77,14 +77,19 @@ class Sweep:
                 self._end(lease)
         except SourceUnavailable as error:
             left = down[lease.source] = error.message
-        except PolicyDenied as error:
+        except RunnerError as error:  # of the policy, or of what Runner needs to ask the source
             left = error.message
         if left and lease.expires < self._app.clock.now():
             left, detail = "", f"it ended by itself; it could not be taken back: {left}"
-        if not left:
-            place = (lease.step, lease.attempt, lease.phase, lease.source, lease.lease)
+        return Tried(lease, left or self._settle(lease, detail))
+
+    def _settle(self, lease: OpenLease, detail: str) -> str:
+        place = (lease.step, lease.attempt, lease.phase, lease.source, lease.lease)
+        try:
             self._journal.settle(lease.run, [LeaseReturned(*place, detail)])
-        return Tried(lease, left)
+        except StoreError as error:  # it is worth nothing any more: whoever comes next takes it back again
+            return error.message
+        return ""
 
     def _end(self, lease: OpenLease) -> None:
         scheme, _, reference = lease.source.partition(":")

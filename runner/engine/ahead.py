@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from runner.errors import SandboxError
 from runner.events import PHASE_COMPENSATE, AttemptEnded, AttemptStarted
 from runner.sandbox.base import Mount, SandboxSpec
+from runner.sandbox.packages import TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +48,9 @@ class Attempts:
         step, phase = self.step(start), start.phase
         directory = self.folder / f"{self._stem(start)}-{lane}"
         left = (Mount(directory / "done", "/done", ""),) if phase == PHASE_COMPENSATE else ()
-        mounts, image = (*step.mounts, *left), images[step.image]
+        image = images[step.image]
+        packages = (Mount(image.packages, TARGET, image.packages.name),) if image.packages else ()
+        mounts = (*step.mounts, *packages, *left)
         spec = SandboxSpec(
             self.run, start.step, start.attempt, lane, image, mounts, step.limits, directory, phase
         )

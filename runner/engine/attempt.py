@@ -15,6 +15,7 @@ from runner.engine.results import Leaks, Results
 from runner.errors import PolicyDenied, SandboxError, SourceUnavailable, StoreError
 from runner.events import PHASE_RUN, AttemptEnded, AttemptStarted, ConnectionEnded
 from runner.sandbox.base import Exit, Message, SecretValue
+from runner.sandbox.packages import variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -197,6 +198,8 @@ class Attempt:
             env |= way.env
             secrets += tuple(SecretValue(name, content) for name, content in way.files.items())
         env |= {**self._task.env, **self._own_names()}
+        if self._task.spec.image.packages:
+            env |= variables(env)
         return Message(step.argv, env, secrets, self._task.inputs, step.timeout, step.grace)
 
     def _own_names(self) -> dict[str, str]:
@@ -228,7 +231,12 @@ class Attempt:
 
     def _conclude(self, exited: Exit, collection: Collected) -> AttemptEnded:
         leaks = Leaks(self._opened(), self._stores.masker)
-        found = Results(self._masker, leaks, self._stores.artifacts)
+        found = Results(
+            self._masker,
+            leaks,
+            self._stores.artifacts,
+            lambda path: self._stores.secrets.set_apart(path, self._start),
+        )
         found.refused = [words for words in collection.refused if words != f"{OUTPUT_FILE}: was not written"]
         for file in collection.files:
             found.take(file)

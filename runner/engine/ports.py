@@ -117,6 +117,10 @@ class SecretsPort(Protocol):
         """
         ...
 
+    def set_apart(self, path: Path, attempt: AttemptStarted) -> str:
+        """Seal a result that holds a secret for the operator alone; return where. Raises ``StoreError``."""
+        ...
+
     def close(self, attempt: AttemptStarted) -> None:
         """Take back all that the attempt had from its sources; never raises what they say."""
         ...

@@ -20,7 +20,8 @@ def recall(journal: Journal, run: str) -> Run:
         plan = plan_from_json(json.loads(journal.plan_json(run)))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreError(
-            f"the plan of run {run} cannot be read: {error}", cure="a newer Runner may have written it"
+            f"the plan of run {run} cannot be read: {error}",
+            cure="an older or newer Runner may have written it",
         ) from error
     found = fold(plan, journal.records(run), run)
     if found.created is None:

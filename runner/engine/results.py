@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from runner.engine.outputs import OUTPUT_FILE, read_outputs
+from runner.errors import StoreError
 from runner.events import ArtifactKept
 
 if TYPE_CHECKING:
@@ -24,8 +26,11 @@ class Leaks:
     def __init__(self, opened: Sequence[SecretPort], masker: Callable[[Sequence[bytes]], MaskerPort]) -> None:
         """Look for nothing where nothing was opened."""
         self._opened, self._masker = opened, masker
-        values = dict.fromkeys(value for secret in opened for value in secret.to_find())
-        self._all = masker(list(values)) if values else None
+
+    @cached_property
+    def _all(self) -> MaskerPort | None:
+        values = dict.fromkeys(value for secret in self._opened for value in secret.to_find())
+        return self._masker(list(values)) if values else None
 
     def in_text(self, text: str) -> str:
         """Return the name of a secret that stands in ``text``, or nothing."""
@@ -56,16 +61,17 @@ class Results:
     masker: MaskerPort
     leaks: Leaks
     artifacts: ArtifactsPort
+    set_apart: Callable[[Path], str]
     outputs: dict[str, str] = field(default_factory=dict)
     kept: list[ArtifactKept] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     leaked: str = ""
 
     def take(self, file: Collected) -> None:
-        """Keep a file, or the values that it sets; one with a secret is gone with the attempt's folder."""
+        """Keep a file, or the values that it sets; one with a secret is sealed and handed on to nobody."""
         name = "$RUNNER_OUTPUT" if file.name == OUTPUT_FILE else self.masker.mask_text(file.name)
         if secret := self.leaks.in_text(file.name) or self.leaks.in_file(file.path):
-            line = f"{name}: holds the secret {secret}, and was not kept"
+            line = f"{name}: holds the secret {secret}, and {self._sealed(file.path)}"
             self.refused.append(line)
             self.leaked = self.leaked or line
         elif file.name == OUTPUT_FILE:
@@ -74,6 +80,13 @@ class Results:
             self.refused += bad
         else:
             self.kept.append(ArtifactKept(name, *self.artifacts.keep(file.path)))
+
+    def _sealed(self, path: Path) -> str:
+        """Seal a result and say where; one that cannot be sealed goes with the attempt's folder."""
+        try:
+            return f"is sealed in {self.set_apart(path)}"
+        except StoreError as error:  # no reason to end the run here: a salvage would keep the file in clear
+            return f"was not kept, since it cannot be sealed: {error.message}"
 
     def _mask(self, data: bytes) -> bytes:
         stream = self.masker.fork()

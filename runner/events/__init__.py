@@ -1,7 +1,4 @@
-"""What can happen to a run, as frozen data: the journal's records.
-
-``store/codec`` gives their JSON form. Values of secrets never stand in one.
-"""
+"""What can happen to a run, as frozen data: the journal's records; none holds the value of a secret."""
 
 from __future__ import annotations
 
@@ -68,6 +65,7 @@ class ConnectionEnded:
     received: int = 0
     seconds: float = 0.0
     count: int = 1
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from runner.planning.needs import Table, Wiring
 from runner.planning.network import networked, rules_of
 from runner.planning.order import in_order
 from runner.planning.plan import ImageRef, Plan, PlannedStep, Turns
+from runner.planning.requirements import equipped
 from runner.sandbox.base import Mount
 from runner.workflow.expressions import ExpressionError
 
@@ -51,7 +52,8 @@ class PlanRequest:
     """What a run is asked for: mode, resolved inputs, and the digest of the operator's policy.
 
     ``recipe`` gives the digest of a sandbox profile's recipe by its name; ``breakers`` are those declared,
-    ``private`` the hosts (``host:port``) that may stand on private addresses.
+    ``private`` the hosts (``host:port``) that may stand on private addresses. ``contents`` gives the Debian
+    packages of a profile, ``index`` is where Python packages come from.
     """
 
     mode: str
@@ -60,6 +62,8 @@ class PlanRequest:
     recipe: Callable[[str], str] = str
     breakers: Mapping[str, BreakerRule] = field(default_factory=dict)
     private: frozenset[str] = frozenset()
+    contents: Callable[[str], tuple[str, ...]] = lambda _: ()
+    index: str = ""
 
 
 @dataclass(slots=True)
@@ -178,7 +182,7 @@ class _Planner:
             id=leg.id,
             step=written.name,
             needs=wiring.needs(step.needs, inputs),
-            image=self._known(image_of(step, defaults)),
+            image=self._known(self._image(step)),
             argv=argv_of(step.run),
             env={name: known.fill(value) for name, value in step.env.items()},
             condition=step.condition,
@@ -230,6 +234,14 @@ class _Planner:
             breaker=None,
         )
 
+    def _image(self, step: Step) -> ImageRef:
+        defaults = self.loaded.model.defaults
+        ref = self._known(image_of(step, defaults))
+        if step.requirements is None:
+            return ref
+        lock, _ = self.sources.take(step.requirements)
+        return equipped(ref, lock, mounts_of(step, defaults), self.request.contents)
+
     def _known(self, ref: ImageRef) -> ImageRef:
         """Note what the definition says of an image; an unknown profile is the author's mistake."""
         if ref not in self.images:
@@ -237,7 +249,7 @@ class _Planner:
                 recipe = f"@{self.request.recipe(ref.name)}" if ref.kind == "profile" else ""
             except UsageError as error:
                 raise ValueError(f"{error.message} ({error.cure})") from error
-            self.images[ref] = f"{ref}{recipe}"
+            self.images[ref] = f"{ref}{recipe} {self.request.index}" if ref.lock else f"{ref}{recipe}"
         return ref
 
     def _breaker(self, step: Step) -> BreakerRule | None:

@@ -31,7 +31,7 @@ def networked(plan: Plan, staging: Sequence[Reach], private: frozenset[str]) -> 
         rules = tuple(reach.rule for reach in staging)
         steps = {name: _in_staging(step, rules) for name, step in plan.steps.items()}
         plan = replace(plan, steps=steps)
-    _refuse_private(plan, private)
+    refuse_private(plan, private)
     return plan
 
 
@@ -50,7 +50,8 @@ def _in_staging(step: PlannedStep, rules: tuple[Rule, ...]) -> PlannedStep:
     return replace(step, compensate=undo, egress=rules, closed=tuple(closed))
 
 
-def _refuse_private(plan: Plan, allowed: frozenset[str]) -> None:
+def refuse_private(plan: Plan, allowed: frozenset[str]) -> None:
+    """Raise ``PolicyDenied`` where the plan reaches a private address that the operator does not allow."""
     wanted = {
         f"{rule.host}:{rule.port}" for step in _commands(plan) for rule in step.egress or () if rule.private
     }

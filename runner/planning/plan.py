@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """Which root file system: a sandbox profile's name, or a reference to an image."""
+    """Which root file system: a sandbox profile's name, or a reference to an image.
+
+    ``lock`` is the digest of a snapshot of a lock file, whose Python packages it has beside its own.
+    """
 
     kind: str  # "profile" or "reference"
     name: str
+    lock: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.name}"
+        return f"{self.kind}:{self.name}+{self.lock}" if self.lock else f"{self.kind}:{self.name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from runner.planning.codec import plan_from_json, plan_json
 from runner.planning.draw import graph
 from runner.planning.inherit import argv_of
+from runner.sandbox.packages import TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ def _lines(step: PlannedStep) -> Iterator[str]:
     marks = [mark for mark, given in (("finally", step.final), ("shadowed", step.shadowed)) if given]
     yield f"{step.id}" + (f"  ({', '.join(marks)})" if marks else "")
     yield f"  run      {command(step.argv)}"
-    yield f"  image    {step.image.name} ({step.image.kind})"
+    yield f"  image    {step.image.name} ({step.image.kind}){_packages(step)}"
     if step.needs:
         yield f"  needs    {', '.join(step.needs)}"
     if step.condition:
@@ -59,6 +60,10 @@ def _lines(step: PlannedStep) -> Iterator[str]:
     yield f"  limits   {_limits(step)}"
     yield f"  effects  {step.effects}, at most {step.retry.max_attempts} attempt(s)"
     yield from _failsafes(step)
+
+
+def _packages(step: PlannedStep) -> str:
+    return f" + Python packages of the lock file {step.image.lock[:12]}" if step.image.lock else ""
 
 
 def _failsafes(step: PlannedStep) -> Iterator[str]:
@@ -146,6 +151,8 @@ def _order_words(step: PlannedStep) -> str:
 def _read_words(step: PlannedStep) -> str:
     places = [f"/in/{each.name} (from {each.step})" for each in step.inputs]
     places += [f"{mount.target} (a snapshot, read-only)" for mount in step.mounts]
+    if step.image.lock:
+        places.append(f"{TARGET} (Python packages of the lock file {step.image.lock[:12]}, read-only)")
     return ", ".join([*places, f"its own root file system ({step.image.name}, read-only)"])
 
 

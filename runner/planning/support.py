@@ -18,7 +18,6 @@ _STEP_KEYS = (
     "approval",
     "expect",
     "publish",
-    "requirements",
 )
 
 

@@ -49,13 +49,14 @@ class Image:
 
     ``name`` is what the author wrote; ``digest`` is ``sha256:…`` of the image configuration, or
     ``host:`` for the host's system folders; ``rootfs`` is the unpacked tree (bubblewrap), ``reference``
-    what the engine calls it (Docker).
+    what the engine calls it (Docker). ``packages`` is a tree of Python packages that it has beside its own.
     """
 
     name: str
     digest: str
     rootfs: Path | None = None
     reference: str = ""
+    packages: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,18 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """The most that a sandbox has used so far: bytes and processes (threads too), ours among them.
+
+    None: this engine cannot tell. ``peaks`` is False where the kernel keeps no peak, and this is a sample.
+    """
+
+    memory: int | None = None
+    processes: int | None = None
+    peaks: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Collected:
     """A result file taken out of a dead sandbox: ``name`` relative to ``/out``, now at ``path``."""
 
@@ -206,6 +219,13 @@ class Sandbox(Protocol):
 
     def collect(self, patterns: Sequence[str]) -> Collection:
         """Take the files under ``/out`` that match; only after ``wait``."""
+        ...
+
+    def usage(self) -> Usage:
+        """Return what was used so far, from any thread, between ``start`` and ``destroy``; never raises.
+
+        Where the kernel forgets with the sandbox's end, nothing is known after it: ask before, and often.
+        """
         ...
 
     def destroy(self) -> None:

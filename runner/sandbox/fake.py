@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.errors import SandboxError
-from runner.sandbox.base import STDOUT, Capabilities, Chunk, Collection, Exit
+from runner.sandbox.base import STDOUT, Capabilities, Chunk, Collection, Exit, Usage
 from runner.sandbox.collect import Caps, collect_directory
 
 if TYPE_CHECKING:
@@ -160,6 +160,10 @@ class FakeSandbox:
         self._collections += 1
         into = self.spec.directory / f"collected-{self._collections}"
         return collect_directory(out, patterns, Caps(size=self.spec.limits.output), into)
+
+    def usage(self) -> Usage:
+        """Return that nothing is known."""
+        return Usage()
 
     def destroy(self) -> None:
         """Disappear."""

@@ -8,6 +8,7 @@
     HOME/snapshots/                     mounts by content
     HOME/runs/RUN/lock                  held while a runner drives the run
     HOME/runs/RUN/logs/STEP.N.log       what an attempt printed, masked
+    HOME/runs/RUN/quarantine/…          results that hold a secret, sealed for the operator
     HOME/runs/RUN/attempts.FENCE/…/     in/ and out/ of one runner's attempts, gone after them
 """
 
@@ -17,6 +18,7 @@ import contextlib
 import hashlib
 import os
 import re
+import time
 from typing import TYPE_CHECKING
 
 from runner.errors import UsageError
@@ -37,6 +39,11 @@ def safe_name(name: str) -> str:
     if plain == name and plain:
         return plain
     return f"{plain}~{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:12]}"
+
+
+def new_run_id(now: float) -> str:
+    """Return the id of a run that begins at ``now`` (seconds since 1970)."""
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + os.urandom(3).hex()
 
 
 def is_run_id(name: object) -> bool:

@@ -91,6 +91,17 @@ class Bindings:
                 return each
         return None
 
+    def refused_workflows(self, binding: Binding) -> tuple[str, ...]:
+        """Return the workflows that a binding is no longer for, because all of theirs was revoked."""
+        revoked = (each for each in self._file.read().revoked if each.workflow)
+        return tuple(
+            each.workflow
+            for each in revoked
+            if each.covers(binding.name, binding.mode, each.workflow)
+            and (not binding.workflows or each.workflow in binding.workflows)
+            and not self._is_allowed_since(binding, each)
+        )
+
     def source(self, scheme: str) -> Source:
         """Return the source of a scheme; raises ``PolicyDenied`` when there is none here."""
         if scheme not in self._sources:

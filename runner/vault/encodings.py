@@ -7,12 +7,13 @@ import json
 import re
 import shlex
 from typing import TYPE_CHECKING
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote_to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MINIMUM = 4
+_PASSWORD = re.compile(rb"\w://[^\s/:@]*:([^\s/]+)@")
 _ASCII = 0x80
 _WRAPS = (64, 76)
 _HTML_IN_JSON = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
@@ -24,8 +25,9 @@ def maskable(value: bytes) -> bool:
 
 
 def forms(secret: bytes) -> frozenset[bytes]:
-    """Return every form of a secret, its lines included, that is worth masking."""
+    """Return every form of a secret, its lines and a URL's password included, that is worth masking."""
     bodies = {secret, secret.strip(), *(line.strip() for line in re.split(rb"[\r\n]+", secret))}
+    bodies |= {unquote_to_bytes(found) for found in _PASSWORD.findall(secret)}
     found: set[bytes] = set()
     for body in filter(maskable, bodies):
         found.update(_encoded(body))

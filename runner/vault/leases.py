@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runner.errors import PolicyDenied, SourceUnavailable, StoreError
+from runner.errors import PolicyDenied, RunnerError, StoreError
 from runner.events import Event, LeaseAsked, LeaseReturned, LeaseTaken
 from runner.vault.sources.base import LeasingSource, ReclaimingSource
 
@@ -69,18 +69,18 @@ class Leases:
         return minted
 
     def give_back(self) -> None:
-        """Revoke all; where a source does not answer, the journal keeps the lease for a later try."""
+        """Revoke all; where that fails, for whatever reason, the journal keeps the lease for a later try."""
         self._ended.set()
         for thread in self._renewals:
             thread.join()
         returned: list[Event] = []
         for asked, held in self._held.items():
-            with suppress(SourceUnavailable, PolicyDenied):
+            with suppress(RunnerError):
                 held.source.revoke(held.reference, held.lease)
                 returned.append(LeaseReturned(*self._attempt, asked, held.lease.id))
         for asked, source in self._asked.items():
             if asked not in self._held:
-                with suppress(SourceUnavailable, PolicyDenied):
+                with suppress(RunnerError):
                     source.reclaim(asked.partition(":")[2], self._holder)
                     returned.append(LeaseReturned(*self._attempt, asked, ""))
         if returned:
@@ -98,7 +98,7 @@ class Leases:
         try:
             self._record([self._taken(held, held.name)])
         except BaseException:
-            with suppress(SourceUnavailable, PolicyDenied):  # nobody has the value, and it ends by itself
+            with suppress(RunnerError):  # nobody has the value, and it ends by itself
                 held.source.revoke(held.reference, held.lease)
             raise
         self._held[held.asked] = held
@@ -115,10 +115,10 @@ class Leases:
                 return
             try:
                 lease = held.source.renew(held.reference, held.lease, until - self._clock.now())
-            except SourceUnavailable:
-                continue
             except PolicyDenied:
                 return
+            except RunnerError:  # the source, or what Runner needs to ask it, may answer later
+                continue
             if lease.expires <= held.lease.expires:  # it has had all that its source gives
                 return
             held.lease = lease

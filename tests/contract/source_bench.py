@@ -114,6 +114,12 @@ class Case:
     def reference(self) -> str:
         return self.source.partition(":")[2]
 
+    @staticmethod
+    def value(minted: Minted) -> bytes:
+        """Return the value that is hidden, whatever its field."""
+        fields = [field for field in ("", "password", "token") if field in minted.values]
+        return minted.values[fields[0]]
+
     def made(self) -> Any:
         return self.operator.sources()[self.source.partition(":")[0]]
 

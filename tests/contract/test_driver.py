@@ -11,6 +11,7 @@ import pytest
 from contract_bench import Order
 
 from runner.errors import SandboxError
+from runner.sandbox.base import Usage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,3 +125,23 @@ def test_sandboxes_of_several_threads_do_not_disturb_each_other(bench: Bench) ->
     for thread in threads:
         thread.join()
     assert said == {number: b"I am %d\n" % number for number in range(3)}
+
+
+def test_an_engine_says_what_was_used_or_that_it_cannot_tell(bench: Bench) -> None:
+    most = [Usage()]
+
+    def look(sandbox: Sandbox) -> None:
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            most.append(sandbox.usage())
+            time.sleep(0.02)
+
+    result = bench.run("sleep", "1", then=look)
+    assert result.exit.code == 0
+    memory = max(each.memory or 0 for each in most)
+    processes = max(each.processes or 0 for each in most)
+    if bench.driver.name == "fake":
+        assert (memory, processes) == (0, 0)
+        return
+    assert 1 << 16 < memory < 1 << 28
+    assert processes == 0 if bench.driver.name == "gvisor" else 2 <= processes < 20

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -13,6 +15,8 @@ import pytest
 from carriers import PIECE, Serving, echo
 from contract_bench import LIMITS, MIB, STATE, Bench, Order
 
+from runner.errors import OutletImpossible
+from runner.sandbox.attempt_folder import remove_left_behind
 from runner.sandbox.base import Image, Outlet
 from runner.sandbox.bubblewrap.driver import HOST, BubblewrapDriver
 
@@ -46,6 +50,21 @@ def test_opening_and_breaking_without_end_leaves_a_way_that_works(real: Bench) -
     carrier.finish()
 
 
+def test_a_flood_of_logs_holds_up_no_connection(real: Bench) -> None:
+    spec = replace(real.spec(outlets=(HERE,)), limits=MANY)
+    sandbox = real.driver.create(spec)
+    try:
+        script = (
+            "cat /dev/zero & flood=$!; sleep 0.5; echo quick | nc 127.0.0.1 4000 >/out/answer; kill $flood"
+        )
+        sandbox.start(real.message(("sh", "-c", script), Order(seconds=40)), Serving(echo))
+        assert sum(len(chunk.data) for chunk in sandbox.logs()) > MIB
+        assert sandbox.wait().reason is None
+        assert sandbox.collect(["answer"]).files[0].path.read_bytes() == b"quick\n"
+    finally:
+        sandbox.destroy()
+
+
 def test_no_more_than_so_many_connections_are_carried_at_once(rootfs: Path, tmp_path: Path) -> None:
     """More wait in the sandbox's own kernel, and cost the runner nothing."""
     held = threading.Event()
@@ -62,10 +81,10 @@ def test_no_more_than_so_many_connections_are_carried_at_once(rootfs: Path, tmp_
             at_once[0] -= 1
 
     carrier = Serving(serve)
-    driver = BubblewrapDriver(state=STATE, home=tmp_path)
+    driver = BubblewrapDriver(state=STATE)
     bench = Bench(driver, Image("busybox", "sha256:b", rootfs), tmp_path)
     threading.Timer(4, held.set).start()
-    script = "for i in $(seq 300); do echo $i >/tmp/i; nc 127.0.0.1 4000 </tmp/i & done; wait"
+    script = "for i in $(seq 300); do echo $i >/tmp/$i; nc 127.0.0.1 4000 </tmp/$i & done; wait"
     limits = replace(MANY, pids=400, tmp=16 * MIB)
     result = bench.shell(script, replace(order(carrier), limits=limits))
     driver.close()
@@ -105,6 +124,51 @@ def test_neither_threads_nor_descriptors_stay_behind(real: Bench) -> None:
     assert threading.active_count() <= threads + 4  # the pool that removes containers
 
 
+def test_a_low_port_needs_root_under_bubblewrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    bench = Bench(BubblewrapDriver(state=STATE), Image("host", HOST), tmp_path)
+    spec = bench.spec(outlets=(Outlet("127.0.0.2", 443, "api.example"),))
+    with pytest.raises(OutletImpossible, match="port 443 without root"):
+        bench.driver.create(spec)
+    assert not spec.directory.exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from contract_bench import Bench, Order, STATE
+from carriers import Serving, echo
+from runner.sandbox.base import Image, Outlet
+from runner.sandbox.bubblewrap.driver import BubblewrapDriver
+home = Path(sys.argv[1])
+bench = Bench(BubblewrapDriver(state=STATE), Image("busybox", "sha256:b", Path(sys.argv[2])), home)
+spec = bench.spec(outlets=(Outlet("127.0.0.1", 4000), Outlet("127.0.0.2", 5432, "db.example")))
+sandbox = bench.driver.create(spec)
+sandbox.start(bench.message(("sh", "-c", "nc 127.0.0.1 4000; sleep 99"), Order()), Serving(echo))
+print(sandbox._parts.process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_runner_leaves_a_dead_sandbox_and_files_that_are_swept(rootfs: Path, tmp_path: Path) -> None:
+    attempts = tmp_path / "runs" / "contract" / "attempts.0"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path), str(rootfs)],
+        env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == -9, done.stderr
+    until = time.monotonic() + 10
+    while Path(f"/proc/{int(done.stdout)}").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{int(done.stdout)}").exists()
+    attempts.mkdir()
+    (attempts.parent / "1").rename(attempts / "1")
+    assert (attempts / "1" / "carrier").is_socket()
+    assert remove_left_behind(tmp_path / "runs", frozenset().__contains__) == [str(attempts)]
+    assert not attempts.exists()
+
+
 PYTHON = Path("/usr/bin/python3")
 KNOCK = """
 import socket, os
@@ -131,7 +195,7 @@ except OSError:
 def test_a_step_can_neither_reach_the_runner_s_socket_nor_take_an_outlet(tmp_path: Path) -> None:
     if not PYTHON.exists():
         pytest.skip("no python3 among the host's system folders")
-    driver = BubblewrapDriver(state=STATE, home=tmp_path)
+    driver = BubblewrapDriver(state=STATE)
     bench = Bench(driver, Image("host", HOST), tmp_path)
     named = Outlet("127.0.0.2", 5432, "db.example")
     carried = Order(limits=MANY, outlets=(HERE, named), carrier=Serving(echo))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from carriers import Serving, deny
 from contract_bench import STATE, Bench, Order
@@ -10,25 +10,14 @@ from contract_bench import STATE, Bench, Order
 from runner.sandbox.base import Image, Outlet
 from runner.sandbox.bubblewrap import process
 from runner.sandbox.bubblewrap.driver import BubblewrapDriver
-from runner.sandbox.docker.driver import DockerDriver
+from runner.sandbox.docker import driver as docker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
 
-    from runner.sandbox.base import SandboxSpec
-    from runner.sandbox.docker.request import Setting
-
 PROXY = Order(outlets=(Outlet("127.0.0.1", 3128),), carrier=Serving(deny))
-
-
-class Hosted(DockerDriver):
-    """An engine that gives every sandbox a way to the world."""
-
-    def _network(self, spec: SandboxSpec, setting: Setting) -> str:
-        del spec, setting
-        return "host"
 
 
 def assert_refused(bench: Bench) -> None:
@@ -39,8 +28,19 @@ def assert_refused(bench: Bench) -> None:
         assert "could not be proved closed: a network device is up in it" in result.exit.detail
 
 
-def test_a_container_on_the_host_s_network_is_refused(docker_image: str, tmp_path: Path) -> None:
-    driver = Hosted(state=STATE)
+def test_a_container_on_the_host_s_network_is_refused(
+    docker_image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = docker.container_request
+
+    def opened(*given: object) -> dict[str, Any]:
+        request = closed(*given)  # type: ignore[arg-type]
+        del request["NetworkDisabled"], request["Hostname"]
+        request["HostConfig"]["NetworkMode"] = "host"
+        return request
+
+    monkeypatch.setattr(docker, "container_request", opened)
+    driver = docker.DockerDriver(state=STATE)
     try:
         assert_refused(Bench(driver, Image("busybox", "sha256:b", reference=docker_image), tmp_path))
     finally:
@@ -56,7 +56,7 @@ def test_a_bubblewrap_on_the_host_s_network_is_refused(
         return [word for word in arguments(*given) if word != "--unshare-net"]  # type: ignore[arg-type]
 
     monkeypatch.setattr(process, "bwrap_arguments", shared)
-    driver = BubblewrapDriver(state=STATE, home=tmp_path)
+    driver = BubblewrapDriver(state=STATE)
     try:
         assert_refused(Bench(driver, Image("busybox", "sha256:b", rootfs), tmp_path))
     finally:

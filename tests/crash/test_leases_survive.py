@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import finished, need
+from conftest import finished, need, until
 from leasing import LeasedProject
 
 from runner.events import AttemptEnded, LeaseReturned, LeaseTaken, SecretRevoked
@@ -90,7 +90,7 @@ def test_a_source_that_is_down_at_the_end_costs_no_result_and_is_asked_again(pro
 def test_a_source_that_is_down_at_the_start_is_tried_again(project: LeasedProject) -> None:
     project.server.down = True
     child = project.begin("start", project.workflow("true"))
-    time.sleep(1.5)
+    until(child, "AttemptEnded")
     project.server.down = False
     assert finished(child).code == 0
     ends = [event for event in project.events() if isinstance(event, AttemptEnded)]
@@ -137,6 +137,18 @@ def test_a_workflow_that_is_revoked_takes_no_other_with_it(project: LeasedProjec
     finished(good)
     assert "secrets of workflow bad were revoked" in project.act("start", project.workflow("true", "bad")).err
     assert project.act("start", project.workflow("true", "good")).code == 0
+
+
+def test_a_runner_that_does_not_hear_is_named_and_its_lease_is_worth_nothing(project: LeasedProject) -> None:
+    child = project.running()
+    child.send_signal(signal.SIGSTOP)
+    done = project.act("revoke", "db", "")
+    assert done.code == 4
+    assert "still runs load.1" in done.report["left"][0]
+    assert "--take-over" in done.report["left"][0]
+    assert project.server.names("live") == []
+    child.send_signal(signal.SIGCONT)
+    assert finished(child).code == 3
 
 
 def test_a_source_that_is_down_leaves_the_lease_and_says_so(project: LeasedProject) -> None:

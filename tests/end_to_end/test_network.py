@@ -143,6 +143,26 @@ def test_a_private_address_needs_the_operator(runner: Command, server: Server) -
     assert server.connections == 0
 
 
+def test_what_the_operator_withdrew_is_not_reached_by_a_rollback(
+    runner: Command, server: Server, engine: str
+) -> None:
+    url = f"https://localhost:{server.port}/"
+    undo = {"run": ["python3", "/app/ask.py", url]}
+    asked = workflow(url, egress=[private(server)], compensate=undo, effects="write", staging={"run": "true"})
+    asked["staging"] = {"egress": [private(server)]}
+    run = runner.run(json.dumps(asked), engine).report["run"]
+    policy = runner.home.parent / "config" / "runner" / "policy.yaml"
+    allowed = policy.read_text()
+    policy.write_text("{}")
+    refused = runner("rollback", run)
+    assert refused.code == 3
+    assert f"egress: {{private: [localhost:{server.port}]}}" in refused.err
+    assert server.connections == 0
+    policy.write_text(allowed)
+    assert runner("rollback", run).code == 0
+    assert server.connections == 1
+
+
 def test_exec_reaches_the_hosts_of_its_command_line(runner: Command, server: Server, engine: str) -> None:
     url = f"https://localhost:{server.port}/"
     exec_ = ("exec", "--engine", engine, "--sandbox", "python", "--in", "ask.py")

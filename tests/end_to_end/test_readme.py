@@ -9,13 +9,13 @@ import pytest
 from conftest import CHECKOUT, Command
 
 TEXT = (CHECKOUT / "README.md").read_text()
-BLOCKS = re.findall(r"```(?:yaml)?\n(.*?)```", TEXT, re.DOTALL)
+BLOCKS = re.findall(r"```(?:yaml|python)?\n(.*?)```", TEXT, re.DOTALL)
 WORKFLOW = next(block for block in BLOCKS if block.startswith("name: hello"))
 LINES = [
     line.partition("#")[0].strip()
     for block in BLOCKS
     for line in block.splitlines()
-    if line.startswith("runner ") and "secrets" not in line and " RUN" not in line
+    if line.startswith("runner ") and "secrets" not in line and " RUN" not in line and " total." not in line
 ]
 GUIDE = (CHECKOUT / "docs" / "failsafes.md").read_text()
 
@@ -46,6 +46,19 @@ def test_the_guide_to_failures_is_true_of_its_own_example(runner: Command) -> No
     assert "can be undone until" in show.out
     assert "undoing loaded" in rollback.out
     assert "rolled-back" in rollback.out
+
+
+def test_the_script_of_the_readme_becomes_a_workflow_that_keeps_its_result(runner: Command) -> None:
+    script = next(block for block in BLOCKS if block.startswith("import csv"))
+    (runner.project / "total.py").write_text(script)
+    (runner.project / "prices.csv").write_text("price\n1.5\n2\n")
+    lines = [line.partition("#")[0] for block in BLOCKS for line in block.splitlines() if " total." in line]
+    for line in lines:
+        done = runner(*shlex.split(line)[1:])
+        assert done.code == 0, done.err
+    assert len(lines) == 2
+    assert runner("outputs", "latest", "-o", "results").code == 0
+    assert (runner.project / "results" / "total" / "total.txt").read_text() == "3.5"
 
 
 def test_the_secrets_of_the_readme_are_set_and_bound(runner: Command) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import jwt
+import psycopg
 import secret_servers
 from conftest import CHECKOUT, Command, need_server
 
@@ -97,6 +100,35 @@ steps:
     assert (claims["workflow"], claims["step"], claims["mode"]) == ("digest", "tell", "staging")
     assert claims["definition"] == done.report["definition"]
     assert (claims["run"], claims["plan"]) == (done.report["run"], done.report["plan"])
+
+
+def test_a_steps_role_is_gone_with_its_run_and_after_a_killed_runner(
+    runner: Command, postgres_server: Server
+) -> None:
+    url = f"postgresql://postgres:{quote(secret_servers.ADMIN_PASSWORD, safe='')}@127.0.0.1:{postgres_server.port}/postgres"
+    admin, config = runner.home.parent / "admin.url", runner.home.parent / "config" / "runner"
+    admin.write_text(url)
+    config.mkdir(parents=True)
+    (config / "policy.yaml").write_text(f"sources: {{postgres: {{main: {{admin: 'file:{admin}'}}}}}}\n")
+    assert runner("secrets", "bind", "db", "--from", "postgres:main#password").code == 0
+    text = "name: digest\nsecrets: [db]\nsteps:\n  use: {run: 'RUN', secrets: {DB: db}}\n"
+    done = runner.run(text.replace("RUN", "test -s /run/secrets/DB"), "bubblewrap")
+    assert done.code == 0, done.err
+    assert not _roles(url)
+    child = runner.begin("run", runner.workflow(text.replace("RUN", "sleep 60")), "--engine", "bubblewrap")
+    deadline = time.monotonic() + 60
+    while not _roles(url) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.kill()
+    child.communicate()
+    assert _roles(url)
+    assert runner.run(text.replace("RUN", "true"), "bubblewrap").code == 0
+    assert not _roles(url)
+
+
+def _roles(url: str) -> list[str]:
+    with psycopg.connect(url) as made:
+        return [row[0] for row in made.execute("SELECT rolname FROM pg_roles WHERE rolname ~ '^runner_'")]
 
 
 def test_keys_are_printed_for_others_and_rotated(runner: Command) -> None:

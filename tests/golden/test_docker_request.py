@@ -42,16 +42,19 @@ SETTING = Setting(
     init=Path("/opt/runner/sandbox-init-x86_64"),
     seccomp='{"defaultAction":"SCMP_ACT_ERRNO"}',
 )
+WAY = (
+    (SPEC.directory / "hosts", "/etc/hosts"),
+    (SPEC.directory / "carrier", "/.runner/carrier"),
+)
 GOLDEN = Path(__file__).parent / "docker_request.json"
 
 
 def every_request() -> dict[str, object]:
     gvisor = replace(SETTING, runtime="runsc")
     return {
-        "under runc": container_request(
-            SPEC, SETTING, (), ((Path("/state/attempts/7/hosts"), "/etc/hosts"),)
-        ),
+        "under runc": container_request(SPEC, SETTING, ()),
         "image with volumes": container_request(SPEC, SETTING, ("/var/lib/data",)),
+        "with a way out": container_request(SPEC, SETTING, (), WAY),
         "under gVisor": container_request(SPEC, gvisor, ()),
     }
 

@@ -71,7 +71,7 @@ def test_five_hundred_half_open_heads_hurt_nobody_else(town: Town) -> None:
         port = town.world.listen()
         began = time.monotonic()
         assert _curl(town, port, f"https://{API}:{town.api.port}/").stdout == "hello"
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
         hostile.close()
     denied = [each for each in town.world.reports if each.denied]
     assert sum(each.count for each in denied) >= 500 - QUICK.connections
@@ -83,8 +83,10 @@ def test_heads_that_never_end_are_turned_away_and_make_room(town: Town) -> None:
             stack.enter_context(town.world.connect()).sendall(b"CONNECT")
         with town.world.connect() as step:
             assert everything(step).startswith(b"HTTP/1.1 503")
-        time.sleep(QUICK.head_seconds + 1)
-        assert _curl(town, town.world.listen(), f"https://{API}:{town.api.port}/").stdout == "hello"
+        port, end = town.world.listen(), time.monotonic() + 20
+        while _curl(town, port, f"https://{API}:{town.api.port}/").stdout != "hello":
+            assert time.monotonic() < end
+            time.sleep(0.2)
 
 
 def test_thousands_of_denials_are_counted_together(town: Town) -> None:

@@ -59,8 +59,10 @@ def test_a_secret_is_masked_wherever_a_step_puts_it(runner: Command, engine: str
     log = runner("logs", "latest")
     kept = runner("outputs", "latest", "--partial", "-o", "results")
     assert log.out.count("***") == 2
-    assert "f-***" in kept.out
-    told = done.out + done.err + log.out + kept.out + runner("show", "latest", "--json").out
+    assert done.report["steps"]["a"]["reason"] == "secret-leak"
+    assert "! a: not taken: f-***: holds the secret tok" in done.err
+    assert "left no result files" in kept.err
+    told = done.out + done.err + log.out + kept.err + runner("show", "latest", "--json").out
     assert VALUE not in told
     journal = b"".join(path.read_bytes() for path in runner.home.glob("journal.db*"))
     assert VALUE.encode() not in journal

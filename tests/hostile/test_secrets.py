@@ -129,6 +129,20 @@ def test_all_that_is_revoked_is_allowed_again_one_by_one(runner: Command) -> Non
         assert runner("secrets", *words).code == 2
 
 
+def test_a_workflow_that_lost_all_is_trusted_again_by_name_only(runner: Command) -> None:
+    need("bubblewrap")
+    set_token(runner)
+    assert runner("secrets", "revoke", "--workflow", "digest").code == 0
+    assert "revoked for digest" in runner("secrets", "list").out
+    assert runner.run(asks("other", run="true"), "bubblewrap").code == 0
+    set_token(runner)
+    done = runner.run(asks(run="true"), "bubblewrap")
+    assert done.code == 3
+    assert "runner secrets bind token --from store:token --mode staging --workflow digest" in done.err
+    assert runner("secrets", "bind", "token", "--from", "store:token", "--workflow", "digest").code == 0
+    assert runner.run(asks(run="true"), "bubblewrap").code == 0
+
+
 def test_a_rotation_tells_who_used_the_old_value_and_ends_a_revocation(runner: Command) -> None:
     need("bubblewrap")
     set_token(runner)

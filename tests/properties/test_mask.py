@@ -94,3 +94,16 @@ def test_base64_around_a_secret_shows_at_most_one_character_of_each_edge(
 def test_what_holds_no_secret_passes_unchanged(chunks: list[bytes]) -> None:
     mask = Masker([b"correct horse battery staple"])
     assert b"".join([*map(mask.feed, chunks), mask.flush()]) == b"".join(chunks)
+
+
+@settings(max_examples=400, deadline=None)
+@given(streams())
+def test_any_chunking_finds_a_secret_exactly_where_the_whole_holds_a_form_too_long_for_chance(
+    stream: tuple[list[bytes], list[bytes]],
+) -> None:
+    secrets, chunks = stream
+    text = b"".join(chunks)
+    long_forms = {form for form in set().union(*map(forms, secrets)) if len(form) >= 6}
+    found = Masker(secrets).find(iter(chunks))
+    assert bool(found) == any(form in text for form in long_forms)
+    assert not found or found in long_forms

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from runner.app import App
 from runner.clock import SystemClock
-from runner.errors import SourceUnavailable
+from runner.errors import PolicyDenied, SourceUnavailable
 from runner.vault.bindings import Bindings
 from runner.vault.lease import Holder, Lease, Minted
 from runner.vault.sources.env import EnvSource
@@ -73,6 +73,8 @@ class LeasingFake:
     def renew(self, reference: str, lease: Lease, ttl: float) -> Lease:
         del reference
         self._answer()
+        if lease.id not in self.server.names("live"):
+            raise PolicyDenied(f"the lease {lease.id} has ended")
         path, expires = self.server.folder / "live" / lease.id, time.time() + min(ttl, self.most)
         path.write_text(json.dumps({**json.loads(path.read_text()), "expires": expires}))
         (self.server.folder / "renewed" / f"{lease.id}.{time.time_ns()}").touch()
@@ -101,7 +103,7 @@ class LeasingApp(App):
 
     def __init__(self, settings: Settings, server: LeaseServer) -> None:
         super().__init__(settings)
-        self._settings_here, self._source = settings, LeasingFake(server)
+        self._settings_here, self.server, self._source = settings, server, LeasingFake(server)
 
     def bindings(self) -> Bindings:
         store = self.secret_store()

@@ -12,7 +12,17 @@ from runner.sandbox.docker.api import EngineApi, engine_address
 from runner.sandbox.docker.driver import _gaps
 from runner.sandbox.docker.stream import Demultiplexer, Wire
 from runner.sandbox.verdict import Evidence, judge
-from runner.sandbox.wire import EXITED, NOT_EXECUTED, SIGNALLED, STOPPED, TIMED_OUT, End
+from runner.sandbox.wire import (
+    BAD_MESSAGE,
+    EXITED,
+    NO_OUTLET,
+    NOT_EXECUTED,
+    NOT_PROVED,
+    SIGNALLED,
+    STOPPED,
+    TIMED_OUT,
+    End,
+)
 
 PIECES = strategies.lists(strategies.tuples(strategies.sampled_from([1, 2]), strategies.binary(max_size=40)))
 
@@ -70,6 +80,8 @@ def test_a_wire_that_another_thread_hung_up_has_ended() -> None:
         (Evidence(1, out_of_memory=True, final=End(EXITED, 1)), "out-of-memory", 137),
         (Evidence(1, over_output=True, final=End(EXITED, 1)), "output-limit", 1),
         (Evidence(143, final=End(STOPPED, 143), stopped=True), "exit", 143),
+        (Evidence(125, final=End(NO_OUTLET, 13)), "infra", 125),
+        (Evidence(125, final=End(NOT_PROVED, 1)), "infra", 125),
         (Evidence(137), "infra", 137),
         (Evidence(137, guarded=False), "exit", 137),
         (Evidence(0, guarded=False), "infra", 0),
@@ -82,6 +94,16 @@ def test_the_engines_code_decides_and_the_last_frame_only_hints(
 ) -> None:
     verdict = judge(evidence)
     assert (verdict.reason, verdict.code) == (reason, code)
+
+
+def test_only_a_sandbox_that_refused_its_step_says_so_and_why() -> None:
+    assert not judge(Evidence(125, final=End(EXITED, 125))).refused
+    assert not judge(Evidence(125, final=End(BAD_MESSAGE, 7))).refused
+    closed, port = (judge(Evidence(125, final=End(*told))) for told in ((NOT_PROVED, 2), (NO_OUTLET, 13)))
+    assert closed.refused
+    assert "not run: its sandbox could not be proved closed: the network outside" in closed.detail
+    assert port.refused
+    assert port.detail.endswith("cannot listen on an outlet: Permission denied")
 
 
 def test_a_command_that_is_not_there_is_named_in_words() -> None:

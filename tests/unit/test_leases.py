@@ -16,6 +16,8 @@ from runner.errors import PolicyDenied, SourceUnavailable, StoreError, UsageErro
 from runner.events import AttemptStarted, LeaseAsked, LeaseReturned, LeaseTaken
 from runner.planning.plan import Plan
 from runner.store.journal import Ownership
+from runner.store.layout import Layout
+from runner.store.quarantine import Quarantine
 from runner.vault.binding import Binding, Revocation, Terms
 from runner.vault.bindings import Bindings
 from runner.vault.lease import Holder, Minted
@@ -204,7 +206,9 @@ def run_secrets(
     bindings = Bindings(folder / "config", store, SystemClock(), {"lease": source})
     bindings.bind(Binding("db", "lease:ro#password", **more))
     plan = Plan("digest", "w.yaml", "staging", "d" * 64, "p", "", "", {}, {})
-    return RunSecrets(lambda: bindings, Own(journal), plan, SystemClock()), bindings  # type: ignore[arg-type]
+    quarantine = Quarantine(Layout(folder / "home"), "r1", lambda: store)
+    own: Any = Own(journal)
+    return RunSecrets(lambda: bindings, own, plan, SystemClock(), quarantine), bindings
 
 
 def test_who_revokes_while_a_value_is_made_leaves_nothing_behind(

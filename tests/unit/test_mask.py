@@ -151,3 +151,11 @@ def test_patterns_are_compiled_once_for_many_streams() -> None:
     patterns = Patterns([b"top-secret"])
     assert Masker(patterns).patterns is patterns
     assert Masker(patterns).mask(b"top-secret") == MASK
+
+
+def test_the_password_of_a_connection_string_is_a_secret_of_its_own() -> None:
+    masker = Masker([b"postgresql://me:open%20sesame@db.example:5432/rows"])
+    assert (
+        masker.mask(b"password=open sesame, open%20sesame; db.example:5432")
+        == b"password=***, ***; db.example:5432"
+    )

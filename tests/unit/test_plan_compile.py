@@ -255,7 +255,6 @@ def test_a_thousand_steps_are_planned_in_linear_time(tmp_path: Path) -> None:
         ({"approval": {"approvers": ["x"]}}, "steps.a.approval"),
         ({"expect": [{"exit": 0}]}, "steps.a.expect"),
         ({"publish": ["f"]}, "steps.a.publish"),
-        ({"requirements": "lock.txt"}, "steps.a.requirements"),
     ],
 )
 def test_a_run_refuses_by_name_what_is_not_built(tmp_path: Path, step: dict[str, Any], word: str) -> None:

@@ -10,9 +10,12 @@ import pytest
 from memory_stores import MemoryStores
 from scripted_engine import Bench, Inside, ScriptedDriver, step
 
-from runner.engine.results import Leaks
+from runner.engine.results import Leaks, Results
+from runner.errors import StoreError
 from runner.events import AttemptEnded
 from runner.planning.plan import Retry, SecretUse
+from runner.sandbox.base import Collected
+from runner.store.artifacts import Artifacts
 from runner.vault.mask import Masker
 from runner.vault.secret import Secret
 
@@ -59,7 +62,7 @@ def test_a_result_with_a_secret_in_any_form_is_not_kept_and_fails_the_step_once(
 ) -> None:
     leaking(bench, b"before " + form + b" after")
     assert ended(bench).reason == "secret-leak"
-    assert ended(bench).detail == "report: holds the secret token, and was not kept"
+    assert ended(bench).detail == "report: holds the secret token, and is sealed in a.1.age"
     assert [kept.name for kept in ended(bench).artifacts] == ["clean"]
     assert len(bench.events(AttemptEnded)) == 1
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and form in path.read_bytes()]
@@ -118,3 +121,16 @@ def test_what_is_masked_for_safety_alone_is_no_leak(tmp_path: Path) -> None:
 def test_what_nobody_can_read_is_no_form_of_a_secret(bench: Bench) -> None:
     leaking(bench, gzip.compress(VALUE))
     assert ended(bench).reason is None  # compressed, encrypted: that is said in the documentation
+
+
+def test_a_result_that_cannot_be_sealed_is_kept_nowhere_and_ends_no_run(tmp_path: Path) -> None:
+    def full(_: Path) -> str:
+        raise StoreError("the disk is full")
+
+    (tmp_path / "report").write_bytes(VALUE)
+    leaks = Leaks([Secret("db", VALUE)], Masker)
+    found = Results(Masker([]), leaks, Artifacts(tmp_path / "home"), full)
+    found.take(Collected("report", tmp_path / "report", len(VALUE)))
+    assert found.kept == []
+    assert found.leaked.startswith("report: holds the secret db, and was not kept")
+    assert found.leaked.endswith("the disk is full")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import UsageError
+from runner.index import PackageIndex
 from runner.settings import Choices, Settings, choices
 
 
@@ -59,12 +60,37 @@ def test_a_project_may_choose_an_engine_only_where_the_policy_leaves_it_open(tmp
         ("max_parallel: true\n", "whole number"),
         ("max_parallel: 0\n", "whole number"),
         ("- a\n", "a mapping is expected"),
+        ("python: {indx: x}\n", "unknown key 'indx'"),
+        ("python: {index: 'http://pypi.internal/simple'}\n", "are addresses such as https://"),
+        ("python: {index: 'https://user:word@pypi.internal/simple'}\n", "are addresses such as https://"),
+        ("python: {files: 'https://files.internal'}\n", "are addresses such as https://"),
+        ("python: {max_bytes: lots}\n", "python.max_bytes"),
+        ("egress: {ca: runner.yaml}\n", "egress.ca is no absolute path"),
         ("a: [\n", "is not YAML"),
         ("max_parallel: 1\nmax_parallel: 2\n", "is not YAML"),
         ("[" * 20_000, "is not YAML"),
     ],
 )
-def test_a_wrong_policy_file_is_an_error_that_names_the_file(tmp_path: Path, text: str, words: str) -> None:
+def test_a_wrong_policy_file_is_an_error_that_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    (tmp_path / "runner.yaml").write_text("{}")
+    monkeypatch.chdir(tmp_path)  # as an author's folder, whose files are no word of the operator
     with pytest.raises(UsageError, match=words) as caught:
         choices(settings_in(tmp_path, text))
     assert "policy.yaml" in str(caught.value)
+
+
+def test_packages_come_from_the_public_index_unless_the_policy_names_another(tmp_path: Path) -> None:
+    usual = choices(settings_in(tmp_path)).index
+    assert (usual.address, usual.files) == ("https://pypi.org/simple", ("https://files.pythonhosted.org",))
+    own = "python: {index: 'https://pypi.internal:8443/simple', max_bytes: 1GiB}\n"
+    assert choices(settings_in(tmp_path, own)).index == PackageIndex(
+        "https://pypi.internal:8443/simple", (), 1 << 30
+    )
+
+
+def test_a_project_cannot_say_where_packages_come_from(tmp_path: Path) -> None:
+    (tmp_path / "runner.yaml").write_text("python: {index: 'https://evil.example/simple'}\n")
+    with pytest.raises(UsageError, match="python is the operator's alone to say"):
+        choices(settings_in(tmp_path), tmp_path)

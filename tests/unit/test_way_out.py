@@ -33,6 +33,14 @@ def test_a_step_without_egress_has_no_way_out(bench: Bench) -> None:
     assert bench.stores.network.closed
 
 
+def test_a_step_with_no_open_host_has_a_way_out_that_only_records(bench: Bench) -> None:
+    bench.stores.network.asked = [Connection("api.example.com", 443, denied="no rule", method="CONNECT")]
+    bench.run(ScriptedDriver(), step("a", egress=()))
+    assert bench.driver.made[0].outlets == (Outlet("127.0.0.1", 3128),)
+    (event,) = bench.events(ConnectionEnded)
+    assert (event.host, event.denied, event.method) == ("api.example.com", "no rule", "CONNECT")
+
+
 def test_a_step_with_egress_is_told_its_way_and_every_connection_is_recorded(bench: Bench) -> None:
     seen = {}
 

@@ -8,17 +8,17 @@ import re
 import signal
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.errors import SandboxError
+from runner.sandbox.groups import CONTROLLERS, groups_of, usage_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
-    from runner.sandbox.base import Limits
+    from runner.sandbox.base import Limits, Usage
 
-CONTROLLERS = ("memory", "pids", "cpu")
 _PERIOD = 100_000
 _REMOVING = 2.0
 _OOM = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
@@ -39,22 +39,8 @@ class Hierarchy:
 
 def find_hierarchy() -> Hierarchy:
     """Return where this process may make groups; ``bases`` lacks what it may not limit."""
-    own = {
-        controller: path
-        for _, names, path in (line.split(":", 2) for line in _lines("/proc/self/cgroup"))
-        for controller in (names.split(",") if names else [""])
-    }
-    first: dict[str, Path] = {}
-    unified: Path | None = None
-    for line in _lines("/proc/self/mountinfo"):
-        before, _, after = line.partition(" - ")
-        root, point = before.split()[3:5]
-        kind, _, options = after.split(" ", 2)
-        if kind == "cgroup":
-            for controller in set(options.split(",")) & set(CONTROLLERS) & set(own):
-                first[controller] = _below(point, root, own[controller])
-        elif kind == "cgroup2" and "" in own:
-            unified = _below(point, root, own[""])
+    own = groups_of("self")
+    first, unified = own.first, own.unified
     usable = {name: path for name, path in first.items() if os.access(path, os.W_OK)}
     return Hierarchy(1, usable) if usable or unified is None else _unified(unified)
 
@@ -112,6 +98,11 @@ class Group:
         except OSError:
             return False
         return bool(found and int(found[1]))
+
+    @property
+    def usage(self) -> Usage:
+        """What the group's processes have used at most."""
+        return usage_of(self._folders)
 
     def remove(self) -> None:
         """Kill what is left in the groups and remove them; may be called twice."""
@@ -179,15 +170,3 @@ def _kill_all(folder: Path) -> None:
         for pid in (folder / "cgroup.procs").read_text().split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
-
-
-def _below(point: str, root: str, own: str) -> Path:
-    inner = own.removeprefix(root) if root != "/" else own
-    return Path(point) / inner.strip("/")
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 import uuid
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,6 @@ from runner.errors import EngineUnavailable, ImageMissing, OutletImpossible, San
 from runner.sandbox.attempt_folder import AttemptFolder
 from runner.sandbox.base import Capabilities, Gap
 from runner.sandbox.bubblewrap.cgroup import (
-    CONTROLLERS,
     Group,
     find_hierarchy,
     reap_groups,
@@ -26,6 +26,7 @@ from runner.sandbox.bubblewrap.cgroup import (
 from runner.sandbox.bubblewrap.process import Launch, Process
 from runner.sandbox.bubblewrap.rootfs import check_target, host_pieces, image_pieces
 from runner.sandbox.bubblewrap.sandbox import BubblewrapSandbox, Parts
+from runner.sandbox.groups import CONTROLLERS
 from runner.sandbox.init.binary import path_for
 from runner.sandbox.seccomp import bpf_program
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 HOST = "host:"
 _FIRST_UID = 0x7000_0000
 _PER_PROCESS = 64
+_TRIES = 5
+_PAUSE = 0.02
 _PRIVILEGED = 1024
 _CURE_PORT = "run as root, use --engine docker, or a port above 1023"
 _LIMIT_OF = {"memory": "memory", "pids": "pids", "cpu": "cpus"}
@@ -73,7 +76,7 @@ class BubblewrapDriver:
     def check(self) -> Capabilities:
         """Try an empty sandbox and say what cannot be limited; raises ``EngineUnavailable``."""
         version = self._ask("--version").removeprefix("bubblewrap ")
-        self._ask("--unshare-user", "--unshare-net", "--unshare-pid", "--ro-bind", "/", "/", "true")
+        self._try_one()
         gaps = [
             Gap(_LIMIT_OF[name], _NO_GROUP[name], _CURE_CGROUP)
             for name in CONTROLLERS
@@ -143,6 +146,18 @@ class BubblewrapDriver:
             without=frozenset(CONTROLLERS) - set(self._hierarchy.bases),
             low_ports=any(outlet.port < _PRIVILEGED for outlet in spec.outlets),
         )
+
+    def _try_one(self) -> None:
+        """Make an empty sandbox, again where the file systems of other runs came or went meanwhile."""
+        for left in reversed(range(_TRIES)):
+            try:
+                self._ask("--unshare-user", "--unshare-net", "--unshare-pid", "--ro-bind", "/", "/", "true")
+            except EngineUnavailable:
+                if not left:
+                    raise
+                time.sleep(_PAUSE)
+            else:
+                return
 
     def _ask(self, *arguments: str) -> str:
         argv = [str(self._bwrap), *arguments]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from runner.sandbox.attempt_folder import AttemptFolder
-    from runner.sandbox.base import Carrier, Collection, Message, SandboxSpec
+    from runner.sandbox.base import Carrier, Collection, Message, SandboxSpec, Usage
     from runner.sandbox.bubblewrap.cgroup import Group
     from runner.sandbox.bubblewrap.process import Process
 
@@ -129,6 +129,10 @@ class BubblewrapSandbox:
         name = "collected" if self._collections == 1 else f"collected-{self._collections}"
         caps = Caps(size=self._spec.limits.output)
         return collect_directory(self._parts.folder.out, patterns, caps, self._spec.directory / name)
+
+    def usage(self) -> Usage:
+        """Return what the control group says, which stands until ``destroy``."""
+        return self._parts.group.usage
 
     def destroy(self) -> None:
         """Kill what lives, and remove the control group and the folders."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runner.clock import Deadline, SystemClock
 from runner.errors import SandboxError
-from runner.sandbox.base import STDERR, STDOUT, Chunk, Collection, Exit
+from runner.sandbox.base import STDERR, STDOUT, Chunk, Collection, Exit, Usage
 from runner.sandbox.collect import Caps, collect_directory
 from runner.sandbox.docker.container import remove_container
+from runner.sandbox.groups import groups_of, usage_of
 from runner.sandbox.verdict import Evidence, judge
 from runner.sandbox.wire import (
     END,
@@ -26,7 +28,8 @@ from runner.sandbox.wire import STDERR as ERR_FRAME
 from runner.sandbox.wire import STDOUT as OUT_FRAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from runner.sandbox.attempt_folder import AttemptFolder
     from runner.sandbox.base import Carrier, Message, SandboxSpec
@@ -67,6 +70,7 @@ class DockerSandbox:
         self._overdue = False
         self._stopped = False
         self._destroyed = False
+        self._groups: Mapping[str, Path] | None = None
 
     def start(self, message: Message, carrier: Carrier | None = None) -> None:
         """Wait until PID 1 is ready, lay out the inputs, and send the message."""
@@ -135,6 +139,22 @@ class DockerSandbox:
             return Collection((), ("/out: the engine did not confirm the sandbox's end",))
         caps = Caps(size=self._spec.limits.output)
         return collect_directory(self._folder.out, patterns, caps, self._spec.directory / "collected")
+
+    def usage(self) -> Usage:
+        """Return what the container's control groups say, if they are on this machine.
+
+        gVisor's own threads are counted with the step's: of processes nothing is known there.
+        """
+        if self._groups is None:
+            self._groups = self._find_groups()
+        found = usage_of(self._groups)
+        return found if self._running.guarded else replace(found, processes=None)
+
+    def _find_groups(self) -> Mapping[str, Path]:
+        process = self._state().get("Pid")
+        found = groups_of(process).counted if isinstance(process, int) and process else {}
+        # the engine may be on another machine, where this number means something else
+        return {name: path for name, path in found.items() if self._running.container in str(path)}
 
     def destroy(self) -> None:
         """Hang up, give the folder back, and remove the container in the background."""

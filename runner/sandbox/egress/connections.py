@@ -30,6 +30,10 @@ class Connections:
         self._free.acquire()
         return not self._closed
 
+    def take_room(self) -> bool:
+        """Take one place, if there is one now."""
+        return self._free.acquire(blocking=False)
+
     def give_room_back(self) -> None:
         """Return a place that was taken for nothing."""
         self._free.release()

@@ -127,6 +127,7 @@ class Dialer:
         try:
             server.settimeout(0)
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             async with asyncio.timeout(self._limits.connect_seconds):
                 await asyncio.get_running_loop().sock_connect(server, (address, port))
         except BaseException:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from runner.errors import SandboxError
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
@@ -31,6 +33,7 @@ class Gate:
         self._outlets = tuple(outlets)
         self._report = report
         self._desk: Desk | None = None
+        self._wrong: SandboxError | None = None
         self._opening = threading.Lock()
         self.closed = False
 
@@ -45,18 +48,27 @@ class Gate:
     def close(self) -> None:
         """End every connection; when this returns, each was reported. May be called twice.
 
-        Raises what ``report`` raised, if it did.
+        Raises what ``report`` raised, if it did, and ``SandboxError`` where the proxy could not begin.
         """
         with self._opening:
             self.closed = True
+            wrong, self._wrong = self._wrong, None
         if self._desk:
             self._desk.close()
+        if wrong:
+            raise wrong
 
     def _open(self) -> Desk | None:
         with self._opening:
             if self._desk is None and not self.closed:
-                services = self._services.result()
-                from runner.sandbox.egress.desk import Desk  # loaded by the proxy's thread
-
-                self._desk = Desk(services, self._policy, self._outlets, self._report)
+                self._desk = self._made()
             return self._desk
+
+    def _made(self) -> Desk | None:
+        wrong = self._services.exception()
+        if wrong:  # nobody is carried, and the attempt's end says why
+            self._wrong = SandboxError(f"the way out cannot begin: {wrong}")
+            return None
+        from runner.sandbox.egress.desk import Desk  # loaded by the proxy's thread
+
+        return Desk(self._services.result(), self._policy, self._outlets, self._report)

@@ -11,6 +11,7 @@ import os
 import selectors
 import socket
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -104,27 +105,25 @@ class Handover:
             ready = [key for key, _ in selector.select()]
             last = any(key.fd == self._stop for key in ready)
             for number, one in enumerate(sockets):
-                if (last or any(key.data == number for key in ready)) and not _welcome(
-                    one, number, connections
-                ):
-                    return
+                waits = last or any(key.data == number for key in ready)
+                while waits:
+                    waits = _welcome(one, number, connections) and last
             if last:
                 return
 
 
 def _welcome(listening: socket.socket, number: int, connections: Connections) -> bool:
-    """Hand on one connection, if there is one; False when the sandbox is gone."""
+    """Hand on one connection; False when there is none, or the sandbox is gone."""
     if not connections.await_room():
         return False
     try:
         connection, _ = listening.accept()
-    except BlockingIOError:
+    except OSError as error:
         connections.give_room_back()
-    except OSError:  # the process is short of descriptors, or the step hung up: no haste
-        connections.give_room_back()
-        threading.Event().wait(_PAUSE)
-    else:
-        connections.hand_on(number, connection)
+        if not isinstance(error, BlockingIOError):  # the process is short of descriptors: no haste
+            time.sleep(_PAUSE)
+        return False
+    connections.hand_on(number, connection)
     return True
 
 

@@ -26,7 +26,7 @@ class Limits:
     hello_seconds: float = 30.0
     resolve_seconds: float = 5.0
     connect_seconds: float = 10.0
-    idle_seconds: float = 600.0
+    idle_seconds: float = 3600.0
     connections: int = 128
     reports: int = 200
 
@@ -97,6 +97,7 @@ class Passage:
     received: int = 0
     denied: str = ""
     failed: str = ""
+    method: str = ""
     answered: bool = False
     quiet: bool = False
     began: float = field(default_factory=time.monotonic)
@@ -129,6 +130,7 @@ class Passage:
             sent=self.sent,
             received=self.received,
             seconds=round(time.monotonic() - self.began, 6),
+            method=self.method,
         )
 
     def _take(self, size: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.sandbox.egress.gate import Gate
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _LIMITS = Limits()
 _CLOSE_SECONDS = 30.0
+_FILES = 16_384
 
 
 class Proxy:
@@ -38,11 +41,13 @@ class Proxy:
         self._gates: list[Gate] = []
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._closed = False
 
     def start(self, *, headers: bool = False) -> None:
         """Begin to serve, and with ``headers`` to make keys; returns at once. May be called again."""
         with self._starting:
             if self._thread is None:
+                _make_room()
                 self._thread = threading.Thread(
                     target=self._serve, args=(headers,), name="egress", daemon=True
                 )
@@ -63,19 +68,20 @@ class Proxy:
         """
         self.start(headers=bool(policy.injections))
         gate = Gate(self._services, policy, outlets, report)
-        self._gates = [*(each for each in self._gates if not each.closed), gate]
+        with self._starting:
+            self._gates = [*(each for each in self._gates if not each.closed), gate]
         return gate
 
     def close(self) -> None:
-        """End every connection and the thread. May be called twice."""
-        if self._thread is None:
-            return
-        loop = self._services.result().loop
+        """End every connection and the thread; one that still loads ends by itself. May be called twice."""
         for gate in self._gates:
             gate.close()
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(loop.stop)
-            self._thread.join(_CLOSE_SECONDS)
+        with self._starting:
+            self._closed = True
+            thread = self._thread if self._services.done() else None
+        if thread and not self._services.exception():
+            self._services.result().stop()
+            thread.join(_CLOSE_SECONDS)
 
     def _serve(self, headers: bool) -> None:  # noqa: FBT001 - a thread's target
         try:
@@ -89,11 +95,25 @@ class Proxy:
             services = Services(loop, self._resolver or look_up, self._trust, self._limits)
         except BaseException as error:
             self._services.set_exception(error)
-            raise
-        self._services.set_result(services)
-        if headers:
-            services.prepare()
+            raise SystemExit from error  # whoever waits for the services says it: the thread ends in silence
+        with self._starting:
+            self._services.set_result(services)
+            wanted = not self._closed
         try:
-            loop.run_forever()
+            if wanted and headers:
+                with suppress(
+                    OSError
+                ):  # certificates that cannot be read: the connection that needs them says so
+                    services.prepare()
+            if wanted:
+                loop.run_forever()
         finally:
             loop.close()
+
+
+def _make_room() -> None:
+    """Allow this process the files that many steps' connections take: the usual 1024 are soon used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -58,7 +58,8 @@ class Connection:
     """A connection that ended; bytes as the step sees them.
 
     ``denied`` says which rule was against it, ``failed`` what went wrong with one that was allowed. ``count``
-    is how many alike ones this stands for; bytes and seconds are their sums.
+    is how many alike ones this stands for; bytes and seconds are their sums. ``method`` is HTTP's:
+    ``CONNECT`` for a tunnel, in which no other can be seen; empty where there was none.
     """
 
     host: str
@@ -70,6 +71,7 @@ class Connection:
     received: int = 0
     seconds: float = 0.0
     count: int = 1
+    method: str = ""
 
 
 def outlets_of(rules: Iterable[Rule]) -> tuple[Outlet, ...]:

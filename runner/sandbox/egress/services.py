@@ -41,6 +41,11 @@ class Services:
         self._authority: Authority | None = None
         self._client: ssl.SSLContext | None = None
 
+    def stop(self) -> None:
+        """End the loop, from any thread and however often."""
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self.loop.stop)
+
     def prepare(self) -> None:
         """Make and load what an added header takes, before it is needed."""
         from runner.sandbox.egress import inject  # noqa: F401 - loaded for later

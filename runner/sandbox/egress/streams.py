@@ -3,9 +3,6 @@
 Each stream has a window each way, of a size that PID 1 says: whoever takes bytes says so, and only then do
 more come. What nobody takes waits at its own source, and the wire never waits for it. Whoever reads the wire
 never writes to it: PID 1 may be waiting to be read.
-
-In gVisor a step can write to PID 1's wire. What PID 1 would not say means nothing, so that such a step spoils
-no more than connections of its own.
 """
 
 from __future__ import annotations
@@ -14,21 +11,23 @@ import os
 import select
 import socket
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.sandbox import wire
-from runner.sandbox.egress.connections import MOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runner.sandbox.egress.connections import Connections
 
-_CHUNK = 64 * 1024
+_CHUNK = 64 * 1024 - 9  # with its head, a frame fills a pipe once
 _WINDOWS = 40 << 20  # what PID 1 gives all its streams together, and what they may keep here
 _OPENING = 5
+_PATIENCE = 1.0
+_PAUSE = 0.005
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
 _GONE = select.EPOLLHUP | select.EPOLLERR
 
@@ -73,28 +72,37 @@ class Streams:
         self._wake = -1
         self._words: list[bytes] = []
         self._closed = False
+        self._patience = 0.0
         self._thread: threading.Thread | None = None
 
     def take(self, kind: int, payload: bytes) -> None:
         """Obey a frame of PID 1; one of a stream that is no more means nothing."""
         number, body = int.from_bytes(payload[:4], "big"), memoryview(payload)[4:]
+        if self._poll is None:
+            self._begin()
         if kind == wire.OPEN:
             if len(body) == _OPENING and number not in self._streams:
                 self._open(number, body[0], int.from_bytes(body[1:], "big"))
             return
         with self._lock:
             stream = self._streams.get(number)
-            self._reply(self._heed(stream, kind, body) if stream else b"")
+            words = self._heed(stream, kind, body) if stream else b""
+        if words:
+            self._reply(words)
 
     def end(self) -> None:
         """Nothing comes from PID 1 any more: what it said before is still given to the carriers."""
         with self._lock:
+            self._patience = _PATIENCE
             for stream in list(self._streams.values()):
                 stream.ended = stream.finishing = True
                 self._settle(stream)
 
     def close(self) -> None:
-        """Drop every stream and end the thread; may be called twice."""
+        """Drop every stream, once the carriers had a while to take the last of it, and end the thread."""
+        until = time.monotonic() + self._patience
+        while self._streams and time.monotonic() < until:
+            time.sleep(_PAUSE)
         with self._lock:
             for stream in list(self._streams.values()):
                 self._drop(stream)
@@ -106,20 +114,23 @@ class Streams:
 
     def _open(self, number: int, outlet: int, window: int) -> None:
         with self._lock:
-            windows = [window, *(stream.window for stream in self._streams.values())]
-            if len(windows) > MOST or sum(windows) > _WINDOWS:
-                self._reply(wire.encode_reset(number))
-                return
+            kept = window + sum(stream.window for stream in self._streams.values())
+        if kept > _WINDOWS or not self._connections.take_room():  # its carrier is slower than the step
+            self._reply(wire.encode_reset(number))
+            return
         ours, theirs = socket.socketpair()
         ours.settimeout(0)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, window)
         with self._lock:
-            if self._poll is None:
-                self._begin()
             stream = self._streams[number] = _Stream(number, ours, window, window)
             self._watch(stream)
-        self._connections.await_room()  # PID 1 keeps to fewer
         self._connections.hand_on(outlet, theirs)
+
+    def _reply(self, words: bytes) -> None:
+        """Have the thread write to the wire."""
+        with self._lock:
+            self._words.append(words)
+        os.eventfd_write(self._wake, 1)
 
     def _begin(self) -> None:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
@@ -142,16 +153,7 @@ class Streams:
                     self._say(b"".join(due))
         os.close(self._wake)
 
-    def _reply(self, words: bytes) -> None:
-        """Leave it to the thread to tell PID 1, where there is one."""
-        if words and self._poll:
-            self._words.append(words)
-            os.eventfd_write(self._wake, 1)
-
     def _heed(self, stream: _Stream, kind: int, body: memoryview) -> bytes:
-        if kind == wire.DATA and len(stream.pending) + len(body) > stream.window:
-            self._drop(stream)
-            return wire.encode_reset(stream.number)
         if kind == wire.DATA:
             stream.pending += body
             return self._give(stream)

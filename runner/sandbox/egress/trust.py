@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.errors import UsageError
+from runner.errors import PolicyDenied
 from runner.sandbox.egress.rules import PROXY_ADDRESS, PROXY_PORT
 
 if TYPE_CHECKING:
@@ -49,10 +49,21 @@ def environment(hosts: Iterable[str]) -> dict[str, str]:
 
 
 def authorities(own: Path | None, *more: bytes) -> bytes:
-    """Return the certificates of the system, of the operator's file ``own`` and ``more``, as PEM."""
+    """Return the certificates of the system, of the operator's file ``own`` and ``more``, as PEM.
+
+    Raises ``PolicyDenied`` where they cannot be had: the policy names a file that is gone, or too large.
+    """
     system = next((path for path in map(Path, _SYSTEM) if path.is_file()), None)
-    parts = [path.read_bytes() for path in (system, own) if path]
+    try:
+        parts = [path.read_bytes() for path in (system, own) if path]
+    except OSError as error:
+        raise PolicyDenied(
+            f"{error.filename}: cannot be read: {error.strerror}", cure="correct egress.ca in policy.yaml"
+        ) from error
     whole = b"\n".join([*parts, *more])
     if len(whole) > _LONGEST:
-        raise UsageError(f"{own} and the system's certificates are larger than 1 MiB together")
+        raise PolicyDenied(
+            f"{own} and the system's certificates are larger than 1 MiB together",
+            cure="name a file of fewer certificates under egress.ca in policy.yaml",
+        )
     return whole

@@ -78,12 +78,12 @@ class Way:
 
     def close(self) -> None:
         """End every connection and thread, and remove the files; may be called twice."""
+        if self._streams:
+            self._streams.close()
         if self._connections:
             self._connections.close()
         if self._handover:
             self._handover.close()
-        if self._streams:
-            self._streams.close()
         self._hosts.unlink(missing_ok=True)
 
 

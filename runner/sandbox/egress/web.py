@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from runner.sandbox.egress.services import Attempt
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+_METHODS = frozenset(
+    {b"CONNECT", b"GET", b"HEAD", b"OPTIONS", b"POST", b"PUT", b"PATCH", b"DELETE", b"TRACE"}
+)
 _URL = re.compile(r"[Hh][Tt][Tt][Pp]://([^/?#]+)([^#]*)")
 
 
@@ -41,6 +44,7 @@ async def _serve_one(wire: PlainWire, attempt: Attempt, passage: Passage) -> boo
             return False
         head = parse_head(raw)
         wire.push_back(rest)
+        passage.method = head.method.decode() if head.method in _METHODS else "another"
         if head.method != b"CONNECT":
             return await _forward(wire, head, attempt, passage)
         rule = _admit_tunnel(head, attempt, passage)

@@ -8,7 +8,7 @@ import socket
 import ssl
 from typing import Protocol
 
-_CHUNK = 65_536
+_CHUNK = 1 << 17
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 1 << 24
 
@@ -116,7 +116,8 @@ class TlsWire(_Readable):
     async def _read(self, most: int) -> bytes:
         while True:
             try:
-                return self._tls.read(most)
+                data = self._tls.read(most)
+                return data + self._decrypted(most - len(data))
             except ssl.SSLWantReadError:
                 await self._flush()
                 await self._more()
@@ -137,6 +138,15 @@ class TlsWire(_Readable):
         with contextlib.suppress(OSError):
             await self._flush()
         await self._under.finish()
+
+    def _decrypted(self, most: int) -> bytes:
+        """Return what else of the last read is whole: to hand on each small record would cost more."""
+        parts = []
+        with contextlib.suppress(ssl.SSLError):
+            while most and self._in.pending:
+                parts.append(self._tls.read(most))
+                most -= len(parts[-1])
+        return b"".join(parts)
 
     async def _more(self) -> None:
         data = await self._under.receive()

@@ -37,6 +37,7 @@ int proxy_port(void); /* of outlet 0, in network order, where that is the proxy;
 size_t watch_outlets(struct pollfd *fds);
 void heed_outlets(const struct pollfd *fds);
 int take_stream_frame(char type, const unsigned char *body, size_t length);
+void welcome_all(void);
 int move_streams(void);
 int streams_unsaid(void);
 

@@ -165,6 +165,7 @@ static void welcome(unsigned char outlet)
         uint32_t id = slot < used ? stream->id : (uint32_t)slot;
         uint32_t window = live < FEW ? WIDE : NARROW;
         *stream = (struct stream){.id = id, .fd = fd, .outlet = outlet, .window = window, .credit = window};
+        stream->readable = 1; /* most speak first, and one vain read costs less than one more wait */
         used = slot < used ? used : slot + 1;
         live++;
     }
@@ -342,4 +343,11 @@ void heed_outlets(const struct pollfd *fds)
     for (size_t i = 0; i < outlet_count; i++)
         if (fds[i].revents)
             welcome((unsigned char)i);
+}
+
+/* Accept what is there, without having been told. */
+void welcome_all(void)
+{
+    for (size_t i = 0; i < outlet_count; i++)
+        welcome((unsigned char)i);
 }

@@ -87,6 +87,7 @@ void ask_proxy(int port)
     proxy = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (proxy < 0 || (connect(proxy, (struct sockaddr *)&place, sizeof place) && errno != EINPROGRESS))
         fail(UNANSWERED);
+    hear_proxy(POLLOUT);
 }
 
 struct pollfd await_proxy(void)
@@ -99,7 +100,7 @@ int hear_proxy(short revents)
     char rest[4096];
     if (revents & POLLOUT) {
         ssize_t n = write(proxy, QUESTION + asked, sizeof QUESTION - 1 - asked);
-        if (n < 0 && errno != EAGAIN)
+        if (n < 0 && errno != EAGAIN && errno != ENOTCONN)
             fail(UNANSWERED);
         asked += n > 0 ? (size_t)n : 0;
         return 0;

@@ -175,6 +175,7 @@ static void prepare(void)
     }
     step.begin_by = now_ms() + PROVING;
     ask_proxy(port);
+    welcome_all();
 }
 
 static void take_frame(char type, unsigned char *body, size_t length)
@@ -264,6 +265,18 @@ static int move_output(void)
     return moved;
 }
 
+/* Move what there is, output and streams in turn, so that neither can keep the runner from the other. */
+static int move(void)
+{
+    static int streams_first;
+    int moved = flush_some() > 0;
+    if (out_length)
+        return moved;
+    if ((streams_first = !streams_first))
+        return moved | move_streams() | move_output();
+    return moved | move_output() | move_streams();
+}
+
 /* Wait until `until` for the runner, a signal or output; the step waits while the runner is behind. */
 static void wait_for_anything(int64_t until)
 {
@@ -284,8 +297,9 @@ static void wait_for_anything(int64_t until)
         step.readable[stream] |= fds[3 + stream].revents != 0;
     if (fds[0].revents)
         receive();
-    if (fds[5].revents && hear_proxy(fds[5].revents))
-        begin();
+    if (fds[5].fd >= 0 && (fds[0].revents || fds[5].revents)) /* its answer may just have come by the wire */
+        if (hear_proxy(fds[5].events))
+            begin();
     struct signalfd_siginfo info;
     while (fds[1].revents && read(signals, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGCHLD)
@@ -309,8 +323,7 @@ static void supervise(void)
         }
         if (now_ms() >= step.kill_at)
             stop(SIGKILL, STOPPED);
-        move_output();
-        move_streams();
+        move();
     }
 }
 
@@ -319,13 +332,13 @@ static void supervise(void)
 static void drain(void)
 {
     int64_t since = now_ms();
-    wait_for_anything(since); /* its last connection may not have been accepted yet */
+    welcome_all(); /* its last connection may not have been accepted yet */
     for (;;) {
         int logs = out_length || step.output[0] >= 0 || step.output[1] >= 0;
         int64_t until = since + (logs && step.kind <= SIGNALLED ? PATIENCE : HASTE);
         if ((!logs && !streams_unsaid()) || now_ms() >= until)
             return;
-        if (move_output() + move_streams() > 0)
+        if (move())
             since = now_ms();
         else
             wait_for_anything(until);

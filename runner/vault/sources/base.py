@@ -9,7 +9,10 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """Makes values by reference, which is what follows the scheme in a binding. Called from many threads."""
+    """Makes values by reference, which is what follows the scheme in a binding. Called from many threads.
+
+    No call takes longer than some seconds, whatever the server does: steps and commands wait for it.
+    """
 
     def mint(self, reference: str, holder: Holder, ttl: float) -> Minted:
         """Return the values as they are now, such that last ``ttl`` seconds if they end at all.
@@ -31,7 +34,8 @@ class LeasingSource(Source, Protocol):
     def revoke(self, reference: str, lease: Lease) -> None:
         """Make the value useless, open sessions too; may be called twice, and by another process.
 
-        Raises ``SourceUnavailable``: it is tried again later.
+        Raises ``SourceUnavailable``, and ``PolicyDenied`` when the policy no longer declares what is needed:
+        the lease stays open, and it is tried again later.
         """
         ...
 

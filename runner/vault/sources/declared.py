@@ -15,13 +15,14 @@
           admin: file:/etc/runner/warehouse.url    # postgresql://runner:…@db.example/warehouse
           grants: [reporting, SELECT ON ALL TABLES IN SCHEMA public]
 
-Secrets never stand there literally: a ``Reference`` says which other source has them.
+Secrets never stand there literally: a ``Reference`` says which other source has them. Paths are absolute: a
+relative one would begin in the folder of a project, which is the author's.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -47,10 +48,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-Reference = Annotated[str, Field(pattern=r"^(env|file|store|command|sops):.")]
+Reference = Annotated[str, Field(pattern=r"^(env:.|file:/.|store:.|command:.|sops:/.)")]
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=60)]
 Address = Annotated[str, AfterValidator(_address)]
 Text = Annotated[str, Field(min_length=1)]
+File = Annotated[str, Field(pattern=r"^/.")]
 
 
 class _Declared(BaseModel):
@@ -106,7 +108,7 @@ class OpenBao(_Declared):
 
     address: Address
     login: TokenLogin | AppRoleLogin | IdentityLogin
-    ca: Text | None = None
+    ca: File | None = None
     namespace: Text | None = None
     timeout: Seconds = 5.0
 
@@ -134,9 +136,6 @@ class Declared(_Declared):
     identity: Identity | None = None
     openbao: OpenBao | None = None
     postgres: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,30}$")], Postgres] = {}
-
-
-Kind = Literal["identity", "openbao", "postgres"]
 
 
 def declared(data: dict[str, Any], where: str) -> Declared:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,10 +12,8 @@ from runner.errors import PolicyDenied, UsageError
 from runner.settings import declared_sources
 from runner.vault.extras import need
 from runner.vault.lease import Holder
-from runner.vault.sources.command import CommandSource
 from runner.vault.sources.env import EnvSource
 from runner.vault.sources.file import FileSource
-from runner.vault.sources.sops import SopsSource
 from runner.vault.sources.store import StoreSource
 from runner.vault.store import checked_mode, checked_name
 
@@ -39,6 +38,7 @@ FORMS = (
     "postgres:NAME#FIELD",
 )
 SCHEMES = frozenset(form.partition(":")[0] for form in FORMS)
+_REFERENCES = {"openbao": r"(kv|creds|token)/[^#]+(#[^#]+)?", "postgres": r"[a-z][a-z0-9_-]{0,30}(#[a-z]+)?"}
 _NOBODY = Holder("", "", "", "", 0, "", "", "")
 
 
@@ -47,6 +47,9 @@ def canonical(source: str) -> str:
     scheme, _, reference = source.partition(":")
     if scheme not in SCHEMES or not reference or "\0" in reference:
         raise UsageError(f"{source!r} is not a source of secrets", cure=f"known sources: {', '.join(FORMS)}")
+    if scheme in _REFERENCES and not re.fullmatch(_REFERENCES[scheme], reference):
+        shown = ", ".join(form for form in FORMS if form.startswith(scheme))
+        raise UsageError(f"{source!r} cannot be looked up", cure=f"write it as {shown}")
     if scheme == "store":
         checked_name(reference)
     if scheme in ("file", "sops"):
@@ -64,8 +67,8 @@ class KnownSources(Mapping[str, "Source"]):
             "env": EnvSource,
             "file": FileSource,
             "store": lambda: StoreSource(store),
-            "command": CommandSource,
-            "sops": SopsSource,
+            "command": _command,
+            "sops": _sops,
             "identity": self._identity,
             "openbao": self._openbao,
             "postgres": self._postgres,
@@ -156,3 +159,15 @@ class KnownSources(Mapping[str, "Source"]):
             return self[scheme].mint(what, _NOBODY, 0).values[""].decode()
         except UnicodeDecodeError:
             raise PolicyDenied(f"{reference} is no text", cure="put the right value there") from None
+
+
+def _command() -> Source:
+    from runner.vault.sources.command import CommandSource
+
+    return CommandSource()
+
+
+def _sops() -> Source:
+    from runner.vault.sources.sops import SopsSource
+
+    return SopsSource()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from runner.vault.sources.declared import OpenBao
 
 _WORDS = 200
+_SECRET = ("jwt", "secret_id")
 
 
 class Client:
@@ -50,16 +51,17 @@ class Client:
         try:
             answer = self._adapter.request(method, f"/v1/{path}", **more)
         except exceptions.VaultError as error:
-            raise self._translated(error, path, [token, *map(str, body.values())]) from None
+            raise self._translated(error, path, [token, *(body.get(name, "") for name in _SECRET)]) from None
         except requests.RequestException as error:
             raise self._unreachable(error) from None
         if isinstance(answer, dict):
             return answer
-        if not answer.ok or answer.is_redirect:
-            raise SourceUnavailable(
-                f"OpenBao at {self.address} sends elsewhere", cure="name the active server"
-            )
-        return {}
+        if answer.status_code == requests.codes.no_content:
+            return {}
+        raise SourceUnavailable(
+            f"what answers at {self.address} is no OpenBao that serves (status {answer.status_code})",
+            cure="name the active server itself in sources.openbao.address",
+        )
 
     def _translated(
         self, error: exceptions.VaultError, path: str, sent: list[str]

@@ -11,7 +11,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runner.errors import RunnerError
+from runner.errors import PolicyDenied, RunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -155,5 +155,7 @@ def _moment(client: Client, token: Token) -> Iterator[Token]:
 
 
 def _token(answer: dict[str, Any]) -> Token:
-    auth = answer["auth"]
-    return Token(auth["client_token"], auth["accessor"], auth["lease_duration"] or math.inf)
+    auth = answer.get("auth") or {}
+    if not auth.get("client_token"):
+        raise PolicyDenied("OpenBao gives no token", cure="see whether the login asks for a second factor")
+    return Token(auth["client_token"], auth.get("accessor", ""), auth.get("lease_duration") or math.inf)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from runner.errors import PolicyDenied, RunnerError, SourceUnavailable
 from runner.vault.lease import Lease, Minted
-from runner.vault.sources.fields import choose, without_field
 from runner.vault.sources.openbao.client import Client
 from runner.vault.sources.openbao.login import create
 
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
 class OpenBaoSource:
     """Three kinds of reference, each with a path or a list.
 
-    ``kv/PATH#FIELD`` reads what stands at PATH (``secret/data/api`` for version 2), ``creds/PATH#FIELD`` has
-    credentials made at PATH (``database/creds/reader``), ``token/POLICY,…`` makes a token with these policies
-    and no other. PATH is what OpenBao's own policies call it. A lease is the accessor of the step's token,
+    ``kv/PATH`` reads what stands at PATH (``secret/data/api`` for version 2), ``creds/PATH`` has credentials
+    made at PATH (``database/creds/reader``), ``token/POLICY,…`` makes a token with these policies and no
+    other. PATH is what OpenBao's own policies call it. A lease is the accessor of the step's token,
     and what hangs on it: the id of OpenBao's own lease, or the accessor of the token that was handed out.
     """
 
@@ -35,16 +34,15 @@ class OpenBaoSource:
 
     def mint(self, reference: str, holder: Holder, ttl: float) -> Minted:
         """Return the values; raises ``PolicyDenied``, ``SourceUnavailable``."""
-        what, field = without_field(reference)
-        kind, _, path = what.partition("/")
+        kind, _, path = reference.partition("/")
         client = Client(self._server)
         if kind == "kv":
             with self._login.reads(client, holder) as token:
-                return Minted(choose(_static(client.read(path, token.value)), field, what))
+                return Minted(_static(client.read(path, token.value), path))
         made = {"creds": _credentials, "token": _child}.get(kind)
         if made is None:
             raise PolicyDenied(
-                f"openbao:{what} is of no known kind",
+                f"openbao:{reference} is of no known kind",
                 cure="bind kv/PATH#FIELD, creds/PATH#FIELD or token/POLICY",
             )
         now = time.time()
@@ -53,7 +51,7 @@ class OpenBaoSource:
         try:
             values, more, seconds = made(client, anchor, path, holder, ttl)
             lease = Lease(f"{anchor.accessor} {more}", now + min(anchor.seconds, seconds))
-            minted = Minted(choose(values, field, what), self._lengthened(reference, lease, ttl))
+            minted = Minted(values, self._lengthened(reference, lease, ttl))
         except RunnerError:
             with suppress(SourceUnavailable):  # unfinished, it ends by its TTL at the latest
                 self.revoke(reference, lease)
@@ -100,10 +98,13 @@ class OpenBaoSource:
         return lease
 
 
-def _static(answer: dict[str, Any]) -> dict[str, bytes]:
+def _static(answer: dict[str, Any], path: str) -> dict[str, bytes]:
     data = answer.get("data") or {}
     versioned = isinstance(data.get("data"), dict) and "metadata" in data
-    return _values(data["data"] if versioned else data)
+    values = _values(data["data"] if versioned else data)
+    if not values:
+        raise PolicyDenied(f"OpenBao has no value at {path}", cure="bind the secret to another path")
+    return values
 
 
 def _credentials(

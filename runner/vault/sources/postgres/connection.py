@@ -31,6 +31,10 @@ def parsed(url: str, where: str) -> dict[str, str]:
             f"{where} is no connection string of PostgreSQL",
             cure="give it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
         ) from None
+    if "service" in parts or not (parts.get("host") or parts.get("hostaddr")) or "," in parts.get("host", ""):
+        raise PolicyDenied(
+            f"{where} does not name one host", cure="give it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+        )
     if parts.get("sslmode") not in _ENCRYPTED and not _is_here(parts):
         raise PolicyDenied(
             f"{where} names another machine, where libpq's default would do without encryption",
@@ -40,8 +44,8 @@ def parsed(url: str, where: str) -> dict[str, str]:
 
 
 def _is_here(parts: Mapping[str, str]) -> bool:
-    hosts = [*parts.get("host", "localhost").split(","), *filter(None, [parts.get("hostaddr")])]
-    return all(host.startswith("/") or is_loopback(host) for host in hosts)
+    host = parts.get("hostaddr") or parts["host"]
+    return host.startswith("/") or is_loopback(host)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from runner.vault.sources.declared import Postgres
 
-NAME = r"runner_[a-z0-9_]+_[0-9]+[a-z]_[0-9a-f]{8}"
+NAME = r"runner_[a-z0-9_]+_[0-9]+[a-z]_[0-9a-f]{8}_[0-9a-f]{6}"
 _TRIES = 5
 _PAUSE = 0.005  # seconds
 
@@ -27,6 +27,12 @@ def expired(connection: Connection, but: str) -> list[str]:
     query = """SELECT rolname FROM pg_roles
                WHERE rolname ~ %s AND rolname <> %s AND rolvaliduntil < now() - interval '1 minute'"""
     return [row[0] for row in connection.execute(query, (f"^{NAME}$", but)).fetchall()]
+
+
+def made_for(connection: Connection, whose: str) -> list[str]:
+    """Return the roles whose names begin with ``whose``."""
+    query = "SELECT rolname FROM pg_roles WHERE rolname ~ %s"
+    return [row[0] for row in connection.execute(query, (f"^{whose}_[0-9a-f]{{6}}$",)).fetchall()]
 
 
 def forget(connection: Connection, role: str, database: Postgres, parts: Mapping[str, str]) -> None:

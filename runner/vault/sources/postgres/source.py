@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import re
 import secrets
@@ -13,12 +15,11 @@ from psycopg import sql
 
 from runner.errors import PolicyDenied, SourceUnavailable
 from runner.vault.lease import Lease, Minted
-from runner.vault.sources.fields import choose, without_field
 from runner.vault.sources.postgres.connection import connected, parsed
-from runner.vault.sources.postgres.roles import NAME, expired, forget
+from runner.vault.sources.postgres.roles import NAME, expired, forget, made_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from psycopg import Connection
     from psycopg.abc import Query
@@ -31,10 +32,7 @@ _NOT_GRANTED = "01007"
 
 
 class PostgresSource:
-    """``postgres:NAME#FIELD``, NAME as declared; fields are url (the default), username, password and others.
-
-    A lease is the role's name.
-    """
+    """``postgres:NAME``, NAME as declared; one role gives all values. A lease is the role's name."""
 
     def __init__(self, databases: Mapping[str, Postgres], resolve: Callable[[str], str]) -> None:
         """Make roles in ``databases``; ``resolve`` opens the reference of an admin's connection string."""
@@ -42,20 +40,18 @@ class PostgresSource:
 
     def mint(self, reference: str, holder: Holder, ttl: float) -> Minted:
         """Make a role with the declared grants that cannot log in after ``ttl`` seconds."""
-        name, field = without_field(reference)
-        database, parts = self._database(name)
-        role, password = _name(holder), secrets.token_urlsafe(32)
-        values = choose(_values(database, parts, role, password), field, f"postgres:{name}")
+        database, parts = self._database(reference)
+        role, password = f"{_whose(holder)}_{os.urandom(3).hex()}", secrets.token_urlsafe(32)
         expires = time.time() + ttl
         with connected(parts, database.timeout) as connection:
             _refuse_superuser(connection, database)
             with connection.transaction():
                 _create(connection, database, role, password, ttl)
-        return Minted(values, Lease(role, expires))
+        return Minted(_values(database, parts, role, password), Lease(role, expires))
 
     def renew(self, reference: str, lease: Lease, ttl: float) -> Lease:
         """Let the role log in for ``ttl`` seconds more; sessions that are open stay open anyway."""
-        database, parts = self._database(without_field(reference)[0])
+        database, parts = self._database(reference)
         expires = time.time() + ttl
         with connected(parts, database.timeout) as connection:
             words = "ALTER ROLE {} VALID UNTIL {}"
@@ -67,17 +63,19 @@ class PostgresSource:
 
         So too with roles of ours that have expired: one whose maker died before it could tell anybody.
         """
-        database, parts = self._database(without_field(reference)[0])
+        database, parts = self._database(reference)
         if not re.fullmatch(NAME, lease.id):
             raise PolicyDenied(f"{lease.id!r} is no role of Runner's", cure="look at it by hand")
-        try:
-            with connected(parts, database.timeout) as connection:
-                for role in (lease.id, *expired(connection, lease.id)):
-                    forget(connection, role, database, parts)
-        except PolicyDenied as error:
-            raise SourceUnavailable(
-                f"the role {lease.id} cannot be dropped yet: {error.message}", cure=error.cure
-            ) from None
+        with _dropping(database, parts) as connection:
+            for role in (lease.id, *expired(connection, lease.id)):
+                forget(connection, role, database, parts)
+
+    def reclaim(self, reference: str, holder: Holder) -> None:
+        """End every role that was made for the holder's attempt."""
+        database, parts = self._database(reference)
+        with _dropping(database, parts) as connection:
+            for role in made_for(connection, _whose(holder)):
+                forget(connection, role, database, parts)
 
     def _database(self, name: str) -> tuple[Postgres, dict[str, str]]:
         if name not in self._databases:
@@ -91,14 +89,27 @@ class PostgresSource:
         return database, {**parts, **({"dbname": database.database} if database.database else {})}
 
 
-def _name(holder: Holder) -> str:
-    """Return a role's name: whose it is as far as 63 bytes allow, and a part that nobody else has."""
-    run, step = (re.sub("[^a-z0-9]+", "_", text.lower()) for text in (holder.run, holder.step))
-    return f"runner_{run[:24]}_{step[:14]}_{holder.attempt % 10000}{holder.phase[0]}_{os.urandom(4).hex()}"
+@contextlib.contextmanager
+def _dropping(database: Postgres, parts: Mapping[str, str]) -> Iterator[Connection]:
+    """Connect to drop roles; whatever is in the way may be out of it later."""
+    try:
+        with connected(parts, database.timeout) as connection:
+            yield connection
+    except PolicyDenied as error:
+        raise SourceUnavailable(f"a role cannot be dropped yet: {error.message}", cure=error.cure) from None
+
+
+def _whose(holder: Holder) -> str:
+    """Return how the names of an attempt's roles begin: readable as far as 63 bytes allow, and unique."""
+    whole = (holder.run, holder.step, str(holder.attempt), holder.phase)
+    digest = hashlib.sha256("\0".join(whole).encode()).hexdigest()
+    run, step = (re.sub("[^a-z0-9]+", "_", text.lower()) for text in whole[:2])
+    return f"runner_{run[:24]}_{step[:8]}_{holder.attempt % 10000}{holder.phase[0]}_{digest[:8]}"
 
 
 def _values(database: Postgres, parts: Mapping[str, str], role: str, password: str) -> dict[str, bytes]:
-    host, port = database.host or parts.get("host", "localhost"), database.port or parts.get("port", 5432)
+    host = database.host or parts.get("host") or parts["hostaddr"]
+    port = database.port or parts.get("port", 5432)
     dbname = parts.get("dbname") or parts.get("user", "postgres")
     mode = f"?sslmode={parts['sslmode']}" if "sslmode" in parts else ""
     named = f"[{host}]" if ":" in host else quote(host, safe="")
