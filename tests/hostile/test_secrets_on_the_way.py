@@ -82,7 +82,7 @@ def on_disk(runner: Command, since: float) -> Iterator[tuple[str, bytes]]:
     ]
     folders += [Path("/var/lib/docker/containers"), Path("/run/docker"), Path("/run/containerd")]
     for folder in folders:
-        for path in folder.rglob("*"):
+        for path in (Path(where) / name for where, _, names in os.walk(folder) for name in names):
             with contextlib.suppress(OSError):
                 told = path.lstat()
                 if path.is_file() and told.st_mtime >= since - 1 and told.st_size < LARGEST:
@@ -127,7 +127,7 @@ def test_no_secret_and_no_key_lies_anywhere_while_a_step_is_on_the_network(
         if any_engine != "bubblewrap":
             assert not [word for word in words if word in inspected()]
         opened = [path.readlink() for path in Path(f"/proc/{child.pid}/fd").iterdir()]
-        assert not [path for path in opened if "memfd" in str(path)], "keys go through memory and are closed"
+        assert not [path for path in opened if "memfd:egress" in str(path)], "a key that was left open"
     finally:
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=60)
