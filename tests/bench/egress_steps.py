@@ -50,12 +50,13 @@ def ask(request, size):
         began = time.perf_counter()
         while got < size and (more := tls.recv_into(buffer)):
             got += more
+        assert got >= size, (got, size)
         return got / (time.perf_counter() - began)
 if size:
-    print("RATE", ask(b"BIG", size), flush=True)
+    print("RATE", ask(b"GET /big HTTP/1.1\\r\\n\\r\\n", size), flush=True)
 else:
     for _ in range(int(sys.argv[5])):
-        ask(b"GET", 5)
+        ask(b"GET / HTTP/1.1\\r\\n\\r\\n", 5)
     print("RATE done", flush=True)
     time.sleep(30)
 """
