@@ -44,7 +44,7 @@ def print_connections(rows: list[dict[str, Any]]) -> None:
 
 
 def _connection(row: dict[str, Any]) -> list[str]:
-    host = f"{row['host']}:{row['port']}"
+    host = f"{row['host']}:{row['port']}" if row["host"] else ""  # it said nothing that names one
     counts = (str(row[name]) for name in ("count", "sent", "received"))
     return [row["step"], host, *counts, f"denied: {row['denied']}" if row["denied"] else row["failed"]]
 

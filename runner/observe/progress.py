@@ -120,9 +120,8 @@ def _rare_line(event: Event) -> str:
         return f"{'↶' if event.status == 'compensated' else '✗'} {event.step} {event.status}{why}"
     if isinstance(event, ConnectionEnded):
         times = f" ({event.count} times)" if event.count > 1 else ""
-        return (
-            f"! {event.step}: {event.host}:{event.port} denied{times}: {event.denied}" if event.denied else ""
-        )
+        where = f"{event.host}:{event.port}" if event.host else "a connection"
+        return f"! {event.step}: {where} denied{times}: {event.denied}" if event.denied else ""
     return _RARE[type(event)](event) if type(event) in _RARE else ""
 
 

@@ -69,6 +69,19 @@ def test_a_bubblewrap_that_does_not_run_is_said_with_the_cure() -> None:
     assert "kernel.apparmor_restrict_unprivileged_userns" in caught.value.cure
 
 
+def test_a_mount_of_another_s_that_ends_while_we_look_does_not_matter(host: Bench, tmp_path: Path) -> None:
+    real = host.driver._bwrap  # type: ignore[attr-defined]
+    once, flaky = tmp_path / "once", tmp_path / "bwrap"
+    words = "bwrap: Can't bind mount /oldroot/ on /newroot/: Unable to apply mount flags: remount /newroot/x"
+    fails = f'if [ "$1" != --version ] && mkdir {once} 2>/dev/null; then echo "{words}" >&2; exit 1; fi'
+    flaky.write_text(f'#!/bin/sh\n{fails}\nexec {real} "$@"\n')
+    flaky.chmod(0o755)
+    driver = BubblewrapDriver(state=STATE, bwrap=flaky)
+    assert driver.check().engine == "bubblewrap"
+    assert once.is_dir()
+    driver.close()
+
+
 def test_a_step_is_fast(host: Bench) -> None:
     import time
 

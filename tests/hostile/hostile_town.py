@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from conftest import Command
 
-ABSTRACT = "\0runner-hostile-forbidden"
 CLOSED = 5433
 SECRET = "town-secret-9d1f3a77c04b5e62"
 
@@ -32,7 +31,7 @@ class Forbidden:
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._udp.bind(("0.0.0.0", self.port))  # noqa: S104 - see above
         self._unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._unix.bind(ABSTRACT)
+        self._unix.bind(f"\0runner-hostile-{self.port}")
         self._unix.listen()
         for one in (self._tcp, self._udp, self._unix):
             threading.Thread(target=self._count, args=(one,), daemon=True).start()

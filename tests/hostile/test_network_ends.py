@@ -163,3 +163,31 @@ def test_a_step_whose_connections_cannot_be_recorded_ends_and_says_why(
     assert "Traceback" not in done.err
     assert "full" in done.err
     assert "hello" not in done.err
+
+
+def test_a_sandbox_that_waits_offers_nothing_and_its_socket_is_nobody_else_s(
+    place: tuple[Command, Town], engine: str
+) -> None:
+    runner, made = place
+    whole = json.loads(workflow(made, "asker"))
+    first, second = whole["steps"]["a"], {**whole["steps"]["a"], "needs": ["a"]}
+    listening = (
+        "import time; t = open('/proc/net/tcp').read(); print('listens:', ':0C38' in t); time.sleep(3)"
+    )
+    first |= {"run": ["python3", "-c", listening]}
+    first.pop("egress")
+    whole["steps"]["b"] = second
+    child = runner.begin("run", runner.workflow(json.dumps(whole)), "--engine", engine, "--json")
+    sockets: list[str] = []
+    try:
+        until(child, "listens: False")
+        assert soon(lambda: bool([path for path in runner.home.rglob("carrier") if path.is_socket()]))
+        sockets = [str(path) for path in runner.home.rglob("carrier")]
+        assert sockets
+        assert runner.home.stat().st_mode & 0o077 == 0, "nobody else comes near them"
+        assert made.api.connections == 0
+    finally:
+        done = finished(child)
+    assert done.code == 0, done.err
+    assert made.api.connections == 40
+    assert not [path for path in map(Path, sockets) if path.exists()]

@@ -87,7 +87,7 @@ reach("ipv6_internet", V6, ("2606:4700:4700::1111", 443))
 reach("ipv6_link_local", V6, ("fe80::1", 80, 0, 1))
 reach("ipv6_metadata", V6, ("fd00:ec2::254", 80))
 reach("vsock_to_the_host", AF_VSOCK, (2, FORBIDDEN))
-reach("abstract_socket_of_the_host", socket.AF_UNIX, "\0runner-hostile-forbidden")
+reach("abstract_socket_of_the_host", socket.AF_UNIX, f"\0runner-hostile-{FORBIDDEN}")
 reach("the_engine_s_socket", socket.AF_UNIX, "/var/run/docker.sock")
 reach("the_carrier_s_socket", socket.AF_UNIX, "/.runner/carrier")
 

@@ -51,6 +51,7 @@ _NO_GROUP = {
 _CURE_CGROUP = (
     "run as root, or under systemd with Delegate=yes (systemd-run --user --scope -p Delegate=yes …)"
 )
+_TRIES = 5
 _CURE_USERNS = (
     "allow user namespaces: sysctl kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu 24.04), "
     "kernel.unprivileged_userns_clone=1 (Debian), user.max_user_namespaces=10000; or use --engine docker"
@@ -159,8 +160,12 @@ class BubblewrapDriver:
                 return
 
     def _ask(self, *arguments: str) -> str:
+        argv = [str(self._bwrap), *arguments]
         try:
-            done = subprocess.run([self._bwrap, *arguments], capture_output=True, timeout=20, check=False)
+            for _ in range(_TRIES):
+                done = subprocess.run(argv, capture_output=True, timeout=20, check=False)
+                if b"remount" not in done.stderr:  # a mount of somebody else's ended under it
+                    break
         except (OSError, subprocess.TimeoutExpired) as error:
             raise EngineUnavailable(f"bubblewrap does not run: {error}", cure="install bubblewrap") from error
         if done.returncode != 0:

@@ -154,6 +154,9 @@ class Streams:
         os.close(self._wake)
 
     def _heed(self, stream: _Stream, kind: int, body: memoryview) -> bytes:
+        if kind == wire.DATA and len(stream.pending) + len(body) > stream.window:
+            self._drop(stream)
+            return wire.encode_reset(stream.number)
         if kind == wire.DATA:
             stream.pending += body
             return self._give(stream)
