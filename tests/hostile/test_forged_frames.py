@@ -101,3 +101,13 @@ def test_what_is_sent_beyond_the_window_is_not_kept(bench: Bench) -> None:
         bench.data(1, bytes(MIB))
     assert bench.heard(wire.encode_reset(1))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
+
+
+def test_the_end_writes_to_no_descriptor_that_is_another_s_by_then() -> None:
+    for _ in range(300):
+        made = Bench()
+        for number in range(20):
+            made.open(number, 1 << 10)
+        made.connections.close()
+        made.streams.close()
+        made.carrier.close()

@@ -111,6 +111,11 @@ class Streams:
             os.eventfd_write(self._wake, 1)
             self._thread.join()
             self._thread = None
+            with (
+                self._lock
+            ):  # not by the thread: its number may be another's by the time that it is written to
+                os.close(self._wake)
+                self._wake = -1
 
     def _open(self, number: int, outlet: int, window: int) -> None:
         with self._lock:
@@ -130,7 +135,8 @@ class Streams:
         """Have the thread write to the wire."""
         with self._lock:
             self._words.append(words)
-        os.eventfd_write(self._wake, 1)
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
 
     def _begin(self) -> None:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
@@ -151,7 +157,6 @@ class Streams:
                         words = self._move(stream, events) if stream else b""
                         due, self._words = [*self._words, words], []
                     self._say(b"".join(due))
-        os.close(self._wake)
 
     def _heed(self, stream: _Stream, kind: int, body: memoryview) -> bytes:
         if kind == wire.DATA and len(stream.pending) + len(body) > stream.window:
