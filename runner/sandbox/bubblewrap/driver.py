@@ -51,7 +51,6 @@ _NO_GROUP = {
 _CURE_CGROUP = (
     "run as root, or under systemd with Delegate=yes (systemd-run --user --scope -p Delegate=yes …)"
 )
-_TRIES = 5
 _CURE_USERNS = (
     "allow user namespaces: sysctl kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu 24.04), "
     "kernel.unprivileged_userns_clone=1 (Debian), user.max_user_namespaces=10000; or use --engine docker"
@@ -162,10 +161,7 @@ class BubblewrapDriver:
     def _ask(self, *arguments: str) -> str:
         argv = [str(self._bwrap), *arguments]
         try:
-            for _ in range(_TRIES):
-                done = subprocess.run(argv, capture_output=True, timeout=20, check=False)
-                if b"remount" not in done.stderr:  # a mount of somebody else's ended under it
-                    break
+            done = subprocess.run(argv, capture_output=True, timeout=20, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise EngineUnavailable(f"bubblewrap does not run: {error}", cure="install bubblewrap") from error
         if done.returncode != 0:
