@@ -118,10 +118,10 @@ def test_neither_threads_nor_descriptors_stay_behind(real: Bench) -> None:
         )
         carrier.finish()
     until = time.monotonic() + 10
-    while (count() > before or threading.active_count() > threads) and time.monotonic() < until:
+    while (count() > before + 4 or threading.active_count() > threads) and time.monotonic() < until:
         time.sleep(0.05)
-    assert count() <= before
-    assert threading.active_count() <= threads + 4  # the pool that removes containers
+    assert count() <= before + 4  # one to the engine for each in the pool that removes containers
+    assert threading.active_count() <= threads + 4
 
 
 def test_a_low_port_needs_root_under_bubblewrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
