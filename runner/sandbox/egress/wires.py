@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 _CHUNK = 1 << 17
@@ -33,7 +34,7 @@ class Wire(Protocol):
         ...
 
 
-class _Readable:
+class _Readable(ABC):
     """What was read too much is read again."""
 
     _first = b""
@@ -54,8 +55,8 @@ class _Readable:
             return data
         return await self._read(most)
 
-    async def _read(self, most: int) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    async def _read(self, most: int) -> bytes: ...
 
 
 class PlainWire(_Readable):
