@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,24 @@ if TYPE_CHECKING:
 
 ENGINES = ("docker", "bubblewrap")
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give these tests a folder of their own: what an interrupted round left mounted is not theirs to remove."""
+    if config.option.basetemp is None:
+        config.option.basetemp = tempfile.mkdtemp(prefix="runner-tests-")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Unmount what killed runners left, and keep the folder only where somebody has to look into it."""
+    base = Path(session.config.option.basetemp).resolve()
+    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for place in sorted((each for each in mounted if base in Path(each).parents), reverse=True):
+        subprocess.run(["umount", "-l", place], check=False, timeout=20)
+    if exitstatus == pytest.ExitCode.OK:
+        shutil.rmtree(base, ignore_errors=True)
 
 
 @dataclass(frozen=True)
