@@ -174,7 +174,8 @@ def reached(settings: Settings, hosts: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _planned(request: _Request, loaded: LoadedWorkflow) -> Plan:
-    from runner.planning.compile import PlanRequest, make_plan
+    from runner.planning.compile import make_plan
+    from runner.planning.planner import PlanRequest
     from runner.workflow.inputs import resolve_inputs
 
     chosen = choices(request.settings, loaded.project)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from runner.errors import NotBuilt, WorkflowError
-from runner.planning.compile import PlanRequest, make_plan
+from runner.planning.compile import make_plan
 from runner.planning.plan import ImageRef, Input, Plan, SecretUse
+from runner.planning.planner import PlanRequest
 from runner.planning.render import explain, graph, plan_from_json, plan_json, plan_text
 from runner.planning.snapshots import Snapshots
 from runner.planning.support import refuse_unbuilt

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runner.errors import UsageError, WorkflowError
-from runner.planning.compile import PlanRequest, make_plan
+from runner.planning.compile import make_plan
+from runner.planning.planner import PlanRequest
 from runner.planning.snapshots import Snapshots
 from runner.workflow.load import load
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.planning.compile import PlanRequest, make_plan
+from runner.planning.compile import make_plan
+from runner.planning.planner import PlanRequest
 from runner.planning.render import explain, graph, plan_from_json, plan_json, plan_text
 from runner.planning.snapshots import Snapshots
 from runner.planning.support import refuse_unbuilt

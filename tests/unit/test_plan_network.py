@@ -8,7 +8,8 @@ import pytest
 from test_plan_compile import loaded
 
 from runner.errors import PolicyDenied
-from runner.planning.compile import PlanRequest, make_plan
+from runner.planning.compile import make_plan
+from runner.planning.planner import PlanRequest
 from runner.planning.render import explain, plan_from_json, plan_json, plan_text
 from runner.planning.snapshots import Snapshots
 from runner.sandbox.base import Outlet

@@ -11,9 +11,10 @@ import pytest
 from runner.errors import UsageError, WorkflowError
 from runner.index import PackageIndex
 from runner.planning.codec import plan_from_json, plan_json
-from runner.planning.compile import PlanRequest, make_plan
+from runner.planning.compile import make_plan
 from runner.planning.installation import Order, installation
 from runner.planning.plan import ImageRef, image_refs
+from runner.planning.planner import PlanRequest
 from runner.planning.render import explain, plan_text
 from runner.planning.snapshots import Snapshots
 from runner.workflow.load import load
