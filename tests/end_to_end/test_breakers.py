@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from conftest import Command, Done
 
 HUB = "breakers: {hub: {failures: 2, reset: 1h}}\n"
-PASSED = HUB.replace("1h", "1ms")  # the same breaker once its reset has passed: no test has to be quicker than a clock
+PASSED = HUB.replace(
+    "1h", "1ms"
+)  # the same breaker once its reset has passed: no test has to be quicker than a clock
 
 
 def workflow(run: str, more: str = "") -> str:

@@ -108,12 +108,13 @@ class ScriptedDriver:
         self.stops: list[tuple[str, float]] = []
         self.running: set[str] = set()
         self.most = 0
-        self.lanes: list[tuple[str, int]] = []
+        self.begun: list[str] = []
 
     def check(self) -> Capabilities:
         return Capabilities(self.name, "1")
 
     def create(self, spec: SandboxSpec) -> Sandbox:
+        assert spec.directory not in {each.spec.directory for each in self.alive}
         sandbox = ScriptedSandbox(self, spec)
         self.alive.add(sandbox)
         self.made.append(spec)
@@ -122,7 +123,7 @@ class ScriptedDriver:
     def began(self, spec: SandboxSpec) -> None:
         self.running.add(spec.step)
         self.most = max(self.most, len(self.running))
-        self.lanes.append((spec.step, spec.lane))
+        self.begun.append(spec.step)
 
     def ended(self, spec: SandboxSpec) -> None:
         self.running.discard(spec.step)

@@ -231,7 +231,7 @@ def test_reaping_takes_what_no_live_run_owns_and_nothing_of_another_state(
 
 def test_what_a_crash_left_under_the_name_makes_way(driver: DockerDriver, spec: SandboxSpec) -> None:
     left = driver.create(spec)
-    made = driver.create(replace(spec, lane=1, directory=spec.directory.with_name("2")))
+    made = driver.create(replace(spec, directory=spec.directory.with_name("2")))
     _, ended = run(made, shell("true"))
     assert ended.code == 0
     left.destroy()

@@ -54,7 +54,7 @@ class House:
             ownership = journal.create_run("r1", json.dumps(plan_json(PLAN)), created)
             journal.append(ownership, [RunStarted(), AttemptStarted("a", 1)])
         self.attempts = self.layout.attempts("r1", 0)
-        self.out = self.attempts / "0-r1-2" / "out"
+        self.out = self.attempts / "0-r1" / "out"
         self.out.mkdir(parents=True)
         (self.out / "f").write_text("half")
         (self.out / "good").write_text("")
