@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -91,6 +92,7 @@ class ScriptedSandbox:
         )
 
     def destroy(self) -> None:
+        shutil.rmtree(self.out, ignore_errors=True)
         self.driver.alive.discard(self)
 
 
@@ -109,12 +111,13 @@ class ScriptedDriver:
         self.running: set[str] = set()
         self.most = 0
         self.begun: list[str] = []
+        self.shared: set[Path] = set()
 
     def check(self) -> Capabilities:
         return Capabilities(self.name, "1")
 
     def create(self, spec: SandboxSpec) -> Sandbox:
-        assert spec.directory not in {each.spec.directory for each in self.alive}
+        self.shared |= {spec.directory} & {each.spec.directory for each in self.alive}
         sandbox = ScriptedSandbox(self, spec)
         self.alive.add(sandbox)
         self.made.append(spec)
