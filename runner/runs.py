@@ -88,6 +88,8 @@ class Runs:
         with self._opened(prefix, take_over=take_over) as (run, journal):
             if run.over:
                 raise UsageError(f"run {run.id} has ended: {run.status}", cure=f"runner show {run.id}")
+            if not run.cancels:
+                _refuse_installation(run)
             return self._go_on(run, journal, watching)
 
     def roll_back(self, prefix: str, who: str, watching: Watching) -> Ended:
@@ -280,7 +282,19 @@ def origin_of(run: Run) -> str:
     return (run.created.origin if run.created else "") or run.id
 
 
+def _refuse_installation(run: Run) -> None:
+    from runner.planning.installation import installs
+
+    if installs(run.plan):
+        workflow = run.plan.workflow.partition(":")[0]
+        raise UsageError(
+            f"run {run.id} installed packages for {workflow}, and nobody waits for them any more",
+            cure=f"run the workflow again, and it installs them: runner run {run.plan.file}",
+        )
+
+
 def _refuse_retry(run: Run, again: Again) -> None:
+    _refuse_installation(run)
     if not run.over:
         raise UsageError(f"run {run.id} has not ended", cure=f"runner resume {run.id} goes on with it")
     if by := run.successor:
