@@ -6,8 +6,11 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from memory_stores import MemoryStores
 
 from runner.clock import Cancellation, SystemClock
 from runner.engine.executor import execute
@@ -31,8 +34,6 @@ from runner.sandbox.base import (
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from memory_stores import MemoryStores
 
     from runner.engine.run import Run
 
@@ -236,3 +237,16 @@ class Bench:
 
     def events(self, kind: type) -> list[Any]:
         return [record.event for record in self.stores.records if isinstance(record.event, kind)]
+
+
+@contextmanager
+def fresh(folder: Path) -> Iterator[Bench]:
+    """Give a bench below ``folder``, and see that its run leaves nothing and no sandboxes shared a folder."""
+    kept = folder / "kept"
+    kept.mkdir()
+    made = Bench(folder / "run", MemoryStores(kept))
+    yield made
+    assert not made.driver.alive
+    assert not made.driver.shared
+    assert not made.folder.exists()
+    assert not [one.name for one in threading.enumerate() if one.name.startswith(("lane", "park"))]
