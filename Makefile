@@ -9,6 +9,9 @@ BIN := $(CURDIR)/$(VENV)/bin
 WHEEL_STAMP := $(VENV)/.wheel
 SOURCES := pyproject.toml $(wildcard README.md LICENSE) $(shell find runner sandboxes -type f -not -name '*.pyc' 2>/dev/null)
 PYTEST := $(BIN)/python -P -m pytest -p no:cacheprovider -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR)
+# Many tests wait for an engine: more of them than cores keep the cores busy. One file's tests follow each other, and
+# the files with short tests are the last, so that no worker is left alone with long ones.
+BESIDE := -n 4 --dist loadfile --no-loadscope-reorder
 PROFILES := minimal python shell
 
 .PHONY: help demo test check soak bench engine engine-stop images format clean
@@ -51,7 +54,7 @@ images: $(WHEEL_STAMP) ## build the sandbox profiles that the tests use, where t
 	done
 
 test: $(WHEEL_STAMP) engine images ## build the wheel, install it, and test what was installed
-	cd tests && PATH="$(BIN):$$PATH" $(PYTEST) -m "not soak" $(CURDIR)/tests $(ARGS)
+	cd tests && PATH="$(BIN):$$PATH" $(PYTEST) -m "not soak" $(BESIDE) $(CURDIR)/tests $(ARGS)
 
 check: $(VENV)/.made ## format, lint, types, layers, and the init binaries against their source
 	$(BIN)/ruff format --check .

@@ -14,7 +14,8 @@
     │   ├── LimitUnenforceable         4   no    a declared limit that the engine cannot hold
     │   └── OutletImpossible           4   no    a way out that this sandbox cannot have
     ├── StoreError                     4   no    the state folder cannot be read or written
-    │   └── FenceLost                  4   no    another runner has taken this run over
+    │   ├── FenceLost                  4   no    another runner has taken this run over
+    │   └── PlanOutdated               4   no    the run is of an older Runner, and so is its plan
     └── Interrupted                  130   no    a signal, or the reader of our output went away
 
 What a *step* did wrong is never an exception: it is an ``Exit`` with a reason.
@@ -128,6 +129,10 @@ class StoreError(RunnerError):
 
 class FenceLost(StoreError):
     """Another runner owns this run now; what this one wanted to record was not recorded."""
+
+
+class PlanOutdated(StoreError):
+    """An older Runner made this run; nobody can go on from its plan any more."""
 
 
 class Interrupted(RunnerError):

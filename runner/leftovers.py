@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from runner.errors import FenceLost, StoreError, UsageError
+from runner.errors import FenceLost, PlanOutdated, StoreError, UsageError
 from runner.sandbox.attempt_folder import left_behind, remove_left_behind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from runner.engine.run import Run
     from runner.events import AttemptEnded
@@ -43,17 +44,12 @@ class Leftovers:
 
     def _settle(self, journal: Journal, run: str) -> bool:
         """Record how the run's open attempts ended; whether nobody needs their folders any more."""
-        from runner.admission.arbiter import Arbiter
-        from runner.engine.recall import recall
-
         try:
-            ownership = journal.borrow(run)
-            if self.is_live(run):
-                return False
-            known = recall(journal, run)
-            if ends := list(self._ends(journal, known)):
-                journal.append(ownership, ends, Arbiter(run, known.plan, self.is_live))
+            ends = self._record(journal, run)
         except UsageError:  # the journal knows no such run
+            return True
+        except PlanOutdated as error:  # nobody can go on with it, or knows what may be kept
+            self.say(f"what run {run} left goes with nothing kept: {error.message}")
             return True
         except FenceLost:  # somebody goes on with it
             return False
@@ -65,13 +61,26 @@ class Leftovers:
                 self.say(f"run {run}, {ended.step}: not taken: {words}")
         return True
 
+    def _record(self, journal: Journal, run: str) -> list[AttemptEnded]:
+        from runner.admission.arbiter import Arbiter
+        from runner.engine.recall import recall
+
+        ownership = journal.borrow(run)
+        if self.is_live(run):
+            raise FenceLost(f"run {run} is driven by another runner")
+        known = recall(journal, run)
+        if ends := list(self._ends(journal, known)):
+            journal.append(ownership, ends, Arbiter(run, known.plan, self.is_live))
+        return ends
+
     def _ends(self, journal: Journal, run: Run) -> Iterator[AttemptEnded]:
         """Yield the ends of the attempts whose runner died, with what they left."""
         from runner.engine.lost import Salvage, lost_attempts
         from runner.events import SecretOpened
+        from runner.planning.installation import installs
         from runner.store.artifacts import Artifacts
 
-        folders = [one for one in self.layout.run(run.id).glob("attempts.*") if not one.is_symlink()]
+        folders = [] if installs(run.plan) else self._folders(run.id)
         opened = any(isinstance(record.event, SecretOpened) for record in journal.records(run.id))
         salvage = Salvage(run, folders, Artifacts(self.layout.home), unmasked=opened)
         for lost in lost_attempts(run):
@@ -81,3 +90,6 @@ class Leftovers:
                 if run.id != self.ours:  # whoever goes on with it may have more luck
                     raise
                 yield replace(lost, refused=(f"/out: what was left cannot be kept: {error}",))
+
+    def _folders(self, run: str) -> list[Path]:
+        return [one for one in self.layout.run(run).glob("attempts.*") if not one.is_symlink()]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class GatedWay:
     """One attempt's way out: the proxy's gate, and what programs inside need to find it."""
 
     gate: Gate
@@ -58,7 +58,7 @@ class RunNetwork:
 
     def open(
         self, step: PlannedStep, secrets: Mapping[str, SecretPort], report: Callable[[Connection], None]
-    ) -> Way:
+    ) -> GatedWay:
         """Return a way that leads where the step may go; raises ``PolicyDenied`` for a header elsewhere."""
         from runner.planning.network import refuse_rules
         from runner.sandbox.egress.rules import Policy
@@ -77,7 +77,7 @@ class RunNetwork:
         outlets = (None, *(rule for rule in (*rules, *step.closed) if rule.kind == "tcp"))
         gate = proxy.gate(Policy(rules, tuple(injections)), outlets, report)
         own = (proxy.authority,) if injections else ()
-        return Way(gate, environment(rule.host for rule in rules), {FILE: authorities(self.trust, *own)})
+        return GatedWay(gate, environment(rule.host for rule in rules), {FILE: authorities(self.trust, *own)})
 
     def close(self) -> None:
         """End the proxy; may be called twice."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runner.app import Stage
-from runner.engine.again import carried, in_doubt, made_anew
+from runner.engine.again import carried, in_doubt, made_anew, refuse_installation
 from runner.errors import PolicyDenied, SandboxError, UsageError
 from runner.events import RollbackRequested, RunCreated, StepDecided
 from runner.planning.codec import plan_json
@@ -88,6 +88,7 @@ class Runs:
         with self._opened(prefix, take_over=take_over) as (run, journal):
             if run.over:
                 raise UsageError(f"run {run.id} has ended: {run.status}", cure=f"runner show {run.id}")
+            refuse_installation(run)
             return self._go_on(run, journal, watching)
 
     def roll_back(self, prefix: str, who: str, watching: Watching) -> Ended:
@@ -99,8 +100,7 @@ class Runs:
                     cure=f"runner cancel {run.id} --rollback ends and undoes it",
                 )
             self._refuse_rollback(run)
-            event = RollbackRequested(who)
-            journal.note(run.id, event, ended_at=run.seq)
+            journal.note(run.id, RollbackRequested(who), ended_at=run.seq)
             report, code = self._go_on(run, journal, watching)
             return report, 0 if report["status"] == "rolled-back" else code
 
@@ -281,6 +281,7 @@ def origin_of(run: Run) -> str:
 
 
 def _refuse_retry(run: Run, again: Again) -> None:
+    refuse_installation(run)
     if not run.over:
         raise UsageError(f"run {run.id} has not ended", cure=f"runner resume {run.id} goes on with it")
     if by := run.successor:

@@ -21,15 +21,17 @@ def main(args: argparse.Namespace) -> int:
     """Remove leftovers and name them."""
     from runner.app import App
     from runner.custody.sweep import Sweep
+    from runner.draft.folder import sweep
 
     del args
     app = App.from_environment()
     removed = app.collect_garbage(lambda words: print(harmless(words), file=sys.stderr, flush=True))
+    removed += sweep(app.layout.snapshots)
     for name in removed:
         print(f"removed {name}")
     with app.journal() as journal:
-        sweep = Sweep(app, journal)
-        tried = sweep.take_back(sweep.dead())
+        leases = Sweep(app, journal)
+        tried = leases.take_back(leases.dead())
     for each in tried:
         print(harmless(f"not taken back: {each}" if each.left else f"taken back: {each}"))
     print(f"{len(removed)} leftovers removed, {sum(not each.left for each in tried)} leases taken back")

@@ -42,18 +42,23 @@ class Folder:
         shutil.rmtree(self.root.parent, ignore_errors=True)
 
 
-def sweep(keep: Path) -> None:
-    """Remove the copies below ``keep`` that a killed process left; those of the living are locked."""
-    for path in keep.glob(f"{_PREFIX}*"):
+def sweep(keep: Path) -> list[str]:
+    """Remove and return the copies below ``keep`` that a killed process left; the living lock theirs."""
+    removed = []
+    for path in sorted(keep.glob(f"{_PREFIX}*")):
         with contextlib.suppress(OSError):
-            _sweep(path)
+            if _sweep(path):
+                removed.append(str(path))
+    return removed
 
 
-def _sweep(path: Path) -> None:
+def _sweep(path: Path) -> bool:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if time.time() - os.fstat(descriptor).st_mtime > _NEW and _locked(descriptor):
-            shutil.rmtree(path, ignore_errors=True)
+        if time.time() - os.fstat(descriptor).st_mtime <= _NEW or not _locked(descriptor):
+            return False
+        shutil.rmtree(path, ignore_errors=True)
+        return not path.exists()
     finally:
         os.close(descriptor)
 

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runner.errors import UsageError
 from runner.events import AttemptEnded, StepCarried
 from runner.failsafe.effects import is_doubled
 
 if TYPE_CHECKING:
     from runner.engine.run import Run
+
+
+def refuse_installation(run: Run) -> None:
+    """Raise ``UsageError`` for a run that installed packages, unless all that is left of it is to end it."""
+    from runner.planning.installation import installs
+
+    if installs(run.plan) and (run.over or not run.cancels):
+        workflow = run.plan.workflow.partition(":")[0]
+        raise UsageError(
+            f"run {run.id} installed packages for {workflow}, and nobody waits for them any more",
+            cure=f"run the workflow again, and it installs them: runner run {run.plan.file}",
+        )
 
 
 def made_anew(run: Run, start: str | None = None) -> set[str]:

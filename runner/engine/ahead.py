@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from runner.sandbox.base import Driver, Image
     from runner.workflow.hosts import Rule
 
-FIRST_LANE = 0
-
 
 class Attempts:
     """The attempts of the run ``run``, each with a folder of its own in ``folder``."""
@@ -36,24 +34,19 @@ class Attempts:
         step = self.plan.steps[of.step]
         return step.compensate if of.phase == PHASE_COMPENSATE and step.compensate else step
 
-    def directories_of(self, ended: AttemptEnded) -> list[Path]:
-        """Return where the attempt may have left something: nobody knows the lane any more."""
-        return [out.parent for out in sorted(self.folder.glob(f"{self._stem(ended)}-*/out"))]
+    def directory(self, of: AttemptStarted | AttemptEnded) -> Path:
+        """Return the attempt's own folder."""
+        return self.folder / f"{self._order[of.step]}-{of.phase[0]}{of.attempt}"
 
-    def _stem(self, of: AttemptStarted | AttemptEnded) -> str:
-        return f"{self._order[of.step]}-{of.phase[0]}{of.attempt}"
-
-    def spec(self, start: AttemptStarted, lane: int, images: Mapping[ImageRef, Image]) -> SandboxSpec:
+    def spec(self, start: AttemptStarted, images: Mapping[ImageRef, Image]) -> SandboxSpec:
         """Return the sandbox of one attempt; a compensation finds under ``/done`` what its step left."""
         step, phase = self.step(start), start.phase
-        directory = self.folder / f"{self._stem(start)}-{lane}"
+        directory = self.directory(start)
         left = (Mount(directory / "done", "/done", ""),) if phase == PHASE_COMPENSATE else ()
         image = images[step.image]
         packages = (Mount(image.packages, TARGET, image.packages.name),) if image.packages else ()
         mounts = (*step.mounts, *packages, *left)
-        spec = SandboxSpec(
-            self.run, start.step, start.attempt, lane, image, mounts, step.limits, directory, phase
-        )
+        spec = SandboxSpec(self.run, start.step, start.attempt, image, mounts, step.limits, directory, phase)
         return spec if step.egress is None else _with_outlets(spec, (*step.egress, *step.closed))
 
     @property
@@ -83,10 +76,10 @@ def lanes_ahead(attempts: Attempts, driver: Driver, images: Mapping[ImageRef, Im
     begin = getattr(driver, "begin", None)  # a driver whose sandboxes come at once has no such thing
     if name is not None and begin is not None:
         with suppress(SandboxError):  # the attempt itself will meet it, and say so
-            begun = begin(attempts.spec(AttemptStarted(name, 1), FIRST_LANE, images))
+            begun = begin(attempts.spec(AttemptStarted(name, 1), images))
     from runner.engine.lanes import Lanes  # loads while the engine starts it
 
     lanes = Lanes(count, driver)
     if name is not None and begun is not None:
-        lanes.all[FIRST_LANE].adopt(name, begun)
+        lanes.all[0].adopt(name, begun)
     return lanes

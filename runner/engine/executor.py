@@ -166,7 +166,7 @@ class Executor:
             finally:
                 flight.lane.free(flight.attempt.release)
             if ended.reason == "infra":
-                self._lanes.renew(flight.lane)
+                flight.lane.unpark()  # an engine that let one sandbox down may have lost those too
             first = self._receive(0.0)
         self._stop_overdue()
         if self._work.clock.elapsed() - self._heard >= _HEARING:

@@ -5,7 +5,6 @@ A lane's threads live as long as the run: an engine may tie a sandbox's life to 
 
 from __future__ import annotations
 
-import itertools
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
@@ -25,15 +24,14 @@ WINDOW = 2  # sandboxes made ahead in a lane: while one is taken, the next is on
 class Lane:
     """One lane: at most one step runs in it, and at most ``WINDOW`` sandboxes are parked ahead."""
 
-    def __init__(self, number: int, driver: Driver) -> None:
-        """Start no thread yet."""
-        self.number = number
+    def __init__(self, driver: Driver, removals: dict[str, Future[None]]) -> None:
+        """Start no thread yet; ``removals`` is what all lanes of the run unparked last, by step."""
         self.step: str | None = None
         self.parked: dict[str, Future[Sandbox]] = {}
         self._driver = driver
-        self._removals: list[Future[None]] = []
-        self._worker = ThreadPoolExecutor(1, f"lane-{number}")
-        self._parker = ThreadPoolExecutor(WINDOW, f"park-{number}")
+        self._removals = removals
+        self._worker = ThreadPoolExecutor(1, "lane")
+        self._parker = ThreadPoolExecutor(WINDOW, "park")
 
     def submit(self, step: str, work: Callable[[], Result]) -> Future[Result]:
         """Run ``work`` for ``step`` in the lane's thread."""
@@ -47,7 +45,7 @@ class Lane:
 
     def park(self, step: str, spec: SandboxSpec) -> None:
         """Begin to make the sandbox of the step's first attempt; returns at once."""
-        self.parked[step] = self._parker.submit(_make, self._driver, spec)
+        self.parked[step] = self._parker.submit(_make_after, self._removals.get(step), self._driver, spec)
 
     def adopt(self, step: str, finish: Callable[[], Sandbox]) -> None:
         """Park the sandbox of the step's first attempt that is begun already; returns at once."""
@@ -65,20 +63,16 @@ class Lane:
 
         return sandbox
 
-    def unpark(self, step: str) -> Future[None]:
-        """Begin to destroy the step's parked sandbox; return its removal."""
-        removal = self._parker.submit(_discard, self.parked.pop(step))
-        self._removals.append(removal)
-        return removal
+    def unpark(self, *steps: str) -> None:
+        """Begin to destroy the parked sandboxes of the steps, or all of them."""
+        for step in steps or list(self.parked):
+            self._removals[step] = self._parker.submit(_discard, self.parked.pop(step))
 
     def close(self) -> None:
         """Wait for the lane's threads, with nothing parked any more."""
         self._worker.shutdown(wait=True)
-        for step in list(self.parked):
-            self.unpark(step)
+        self.unpark()
         self._parker.shutdown(wait=True)
-        for removal in self._removals:
-            removal.result()
 
 
 class Lanes:
@@ -87,8 +81,8 @@ class Lanes:
     def __init__(self, count: int, driver: Driver) -> None:
         """Make ``count`` lanes on ``driver``."""
         self._driver = driver
-        self._numbers = itertools.count()
-        self.all = [Lane(next(self._numbers), driver) for _ in range(max(1, count))]
+        self._removals: dict[str, Future[None]] = {}
+        self.all = [Lane(driver, self._removals) for _ in range(max(1, count))]
 
     @property
     def free(self) -> int:
@@ -102,29 +96,26 @@ class Lanes:
     def choose(self, step: str) -> Lane:
         """Return the free lane for ``step``: where its sandbox is parked, else one where none is."""
         idle = [lane for lane in self.all if lane.step is None]
-        return min(idle, key=lambda lane: (step not in lane.parked, len(lane.parked), lane.number))
-
-    def renew(self, lane: Lane) -> None:
-        """Give the lane a new number: what the engine may have left alive in the old one meets nobody."""
-        for step in list(lane.parked):
-            lane.unpark(step)
-        lane.number = next(self._numbers)
+        return min(idle, key=lambda lane: (step not in lane.parked, len(lane.parked)))
 
     def sandbox(self, lane: Lane, spec: SandboxSpec) -> Callable[[], Sandbox]:
         """Return what gives the sandbox of ``spec`` in ``lane``, from parking where it fits."""
         if spec.step in lane.parked and spec.attempt == 1 and spec.phase == PHASE_RUN:
             return lane.take(spec)
-        stale = next((other for other in self.all if spec.step in other.parked), None)
-        removal = stale.unpark(spec.step) if stale else None
+        for other in self.all:
+            if spec.step in other.parked:
+                other.unpark(spec.step)
+        removal = self._removals.get(spec.step)
         return lambda: _make_after(removal, self._driver, spec)
 
     def close(self) -> None:
         """Wait for every thread, and destroy what is parked."""
         for lane in self.all:
-            for step in list(lane.parked):
-                lane.unpark(step)
+            lane.unpark()
         for lane in self.all:
             lane.close()
+        for removal in self._removals.values():
+            removal.result()
 
 
 def _make(driver: Driver, spec: SandboxSpec) -> Sandbox:

@@ -74,7 +74,7 @@ class Launcher:
         step = self._attempts.step(start)
         env = environment(self._run, step)
         inputs = resolve_inputs(self._run, step, self._work.stores.artifacts)
-        spec = self._attempts.spec(start, lane.number, self._images)
+        spec = self._attempts.spec(start, self._images)
         if start.phase == PHASE_COMPENSATE:
             self._lay_out(start.step, spec.directory)
         return Task(step, start.attempt, spec, env, inputs, self._lanes.sandbox(lane, spec))
@@ -100,7 +100,7 @@ class Launcher:
                 if name is None:
                     break
                 parked.add(name)
-                lane.park(name, self._attempts.spec(AttemptStarted(name, 1), lane.number, self._images))
+                lane.park(name, self._attempts.spec(AttemptStarted(name, 1), self._images))
 
     def _next_likely(self, parked: set[str], after: str | None) -> str | None:
         waiting, pending, steps = self._unparked, self._run.pending, self._work.plan.steps

@@ -57,11 +57,13 @@ class Salvage:
         refused: list[str] = []
         for folder in self.folders:
             attempts = Attempts(self.run.id, self.run.plan, folder)
-            for directory in attempts.directories_of(lost):
-                found = self._collect(attempts.step(lost), directory)
-                files = [file for file in found.files if file.name != OUTPUT_FILE]
-                kept += [ArtifactKept(file.name, *self.artifacts.keep(file.path)) for file in files]
-                refused += found.refused
+            directory = attempts.directory(lost)
+            if not (directory / "out").exists():
+                continue
+            found = self._collect(attempts.step(lost), directory)
+            files = [file for file in found.files if file.name != OUTPUT_FILE]
+            kept += [ArtifactKept(file.name, *self.artifacts.keep(file.path)) for file in files]
+            refused += found.refused
         return replace(lost, artifacts=tuple(kept), refused=tuple(refused))
 
     def _collect(self, step: PlannedStep, directory: Path) -> Collection:

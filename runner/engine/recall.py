@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from runner.engine.run import fold
-from runner.errors import StoreError
-from runner.planning.codec import plan_from_json
+from runner.errors import PlanOutdated, StoreError
+from runner.planning.codec import OlderPlan, plan_from_json
 
 if TYPE_CHECKING:
     from runner.engine.run import Run
@@ -15,13 +15,20 @@ if TYPE_CHECKING:
 
 
 def recall(journal: Journal, run: str) -> Run:
-    """Return the run's state; raises ``StoreError`` when the journal holds what no Runner wrote."""
+    """Return the run's state.
+
+    Raises ``StoreError`` for what no Runner wrote, and ``PlanOutdated`` for what an older one did.
+    """
     try:
         plan = plan_from_json(json.loads(journal.plan_json(run)))
+    except OlderPlan as error:
+        raise PlanOutdated(
+            f"the plan of run {run} cannot be read: {error}", cure="run the workflow again with this Runner"
+        ) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreError(
             f"the plan of run {run} cannot be read: {error}",
-            cure="an older or newer Runner may have written it",
+            cure="a newer Runner may have written it",
         ) from error
     found = fold(plan, journal.records(run), run)
     if found.created is None:

@@ -31,10 +31,17 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     return {"version": VERSION, **_plain(plan)}
 
 
+class OlderPlan(ValueError):
+    """The form of a plan that an older Runner made."""
+
+
 def plan_from_json(data: dict[str, Any]) -> Plan:
     """Return the plan of a JSON form; raises ``ValueError`` for another version's."""
     rest = dict(data)
-    if rest.pop("version", None) != VERSION:
+    version = rest.pop("version", None)
+    if isinstance(version, int) and version < VERSION:
+        raise OlderPlan(f"the plan is of version {version}, not {VERSION}")
+    if version != VERSION:
         raise ValueError(f"the plan is not of version {VERSION}")
     rest["steps"] = {name: _step(step) for name, step in rest["steps"].items()}
     rest["warnings"] = tuple(rest["warnings"])

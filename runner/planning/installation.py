@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Raised whenever the same lock file would be installed in another way."""
 
+_SUFFIX = ":requirements"
+"""Ends the name of the run that installs a workflow's packages; no workflow can be named so."""
 STEP, LOCK, ARCHIVE = "install", "requirements.txt", "packages.tar"
 PYTHON = "/usr/bin/python3"
 _UV = "/opt/uv"
@@ -74,7 +76,7 @@ def installation(plan: Plan, order: Order, index: PackageIndex, private: frozens
         egress=_rules(index, private),
     )
     return Plan(
-        workflow=f"{plan.workflow}:requirements",
+        workflow=plan.workflow + _SUFFIX,
         file=plan.file,
         mode=plan.mode,
         definition=order.key,
@@ -85,6 +87,11 @@ def installation(plan: Plan, order: Order, index: PackageIndex, private: frozens
         steps={STEP: step},
         project=plan.project,
     )
+
+
+def installs(plan: Plan) -> bool:
+    """Whether the plan installs packages: its result is for the cache of the process that asked for it."""
+    return plan.workflow.endswith(_SUFFIX)
 
 
 def _rules(index: PackageIndex, private: frozenset[str]) -> tuple[Rule, ...]:

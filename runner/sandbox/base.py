@@ -77,14 +77,12 @@ class SandboxSpec:
 
     ``phase`` is ``run`` or ``compensate``: both count their attempts from 1.
     ``directory`` is the attempt's own folder on the host; the driver makes ``in`` and ``out`` in it.
-    Sandboxes with the same ``run`` and ``lane`` never run at the same time. Each has a loopback of its own.
-    Without ``outlets`` nothing leads out of it.
+    Each has a loopback of its own; without ``outlets`` nothing leads out of it.
     """
 
     run: str
     step: str
     attempt: int
-    lane: int
     image: Image
     mounts: tuple[Mount, ...]
     limits: Limits

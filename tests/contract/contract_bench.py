@@ -67,8 +67,8 @@ class Bench:
     def spec(self, limits: Limits = LIMITS, outlets: tuple[Outlet, ...] = ()) -> SandboxSpec:
         self._number += 1
         folder = self.home / "runs" / "contract" / str(self._number)
-        name, lane = f"s{self._number}", self._number
-        return SandboxSpec("contract", name, 1, lane, self.image, (), limits, folder, outlets=outlets)
+        name = f"s{self._number}"
+        return SandboxSpec("contract", name, 1, self.image, (), limits, folder, outlets=outlets)
 
     def argv(self, *words: str) -> tuple[str, ...]:
         if self.driver.name == "fake" or words[0] not in _PORTABLE:

@@ -237,10 +237,10 @@ def test_nothing_is_left_of_a_way_out(real: Bench) -> None:
     assert not [one for one in threading.enumerate() if one.name in {"outlets", "streams"}]
 
 
-def test_a_lane_s_sandboxes_have_the_same_outlets_one_after_the_other(real: Bench) -> None:
+def test_sandboxes_have_the_same_outlets_one_after_the_other(real: Bench) -> None:
     for number in range(3):
         carrier = Serving(deny if number == 1 else echo)
-        spec = replace(real.spec(outlets=(HERE,)), lane=7)
+        spec = real.spec(outlets=(HERE,))
         sandbox = real.driver.create(spec)
         try:
             sandbox.start(real.message(("sh", "-c", "echo x | nc 127.0.0.1 4000"), Order()), carrier)

@@ -141,7 +141,7 @@ def test_a_name_that_holds_a_secret_is_neither_kept_nor_told(runner: Command, en
 def test_a_folder_that_is_gone_stops_no_resume(runner: Command, harm: str) -> None:
     need("bubblewrap")
     run = kill_at_work(runner, workflow(), "bubblewrap")
-    (out,) = runner.home.glob("runs/*/attempts.*/0-r1-*/out")
+    (out,) = runner.home.glob("runs/*/attempts.*/0-r1/out")
     subprocess.run(["umount", "-l", str(out)], check=os.geteuid() == 0, timeout=20)
     if harm != "unmounted":
         shutil.rmtree(out if harm == "out-gone" else out.parent.parent)
@@ -162,7 +162,7 @@ def test_a_full_disk_stops_no_resume_and_says_what_is_lost(runner: Command) -> N
         other = runner("exec", "--engine", "bubblewrap", "--", "true")
         assert other.code == 0, other.err
         assert f"what run {run} left stays where it is" in other.err
-        assert list(runner.home.glob("runs/*/attempts.*/0-r1-*/out/receipt")), "a resume may have more luck"
+        assert list(runner.home.glob("runs/*/attempts.*/0-r1/out/receipt")), "a resume may have more luck"
         done = runner("resume", run, "--json")
     finally:
         subprocess.run(["umount", "-l", str(objects)], check=True, timeout=20)

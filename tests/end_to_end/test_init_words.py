@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,18 @@ from init_bench import init, mounted, put, run
 
 if TYPE_CHECKING:
     from conftest import Command
+
+
+def test_the_copy_of_a_killed_process_is_swept_by_gc(runner: Command) -> None:
+    stale = runner.home / "snapshots" / ".watched-dead"
+    stale.mkdir(parents=True)
+    for folder in (runner.home, stale.parent):
+        folder.chmod(0o700)
+    os.utime(stale, (1, 1))
+    done = runner("gc")
+    assert done.code == 0, done.err
+    assert f"removed {stale}\n" in done.out
+    assert not stale.exists()
 
 
 def test_arguments_are_the_scripts_own_and_stay_words(runner: Command) -> None:

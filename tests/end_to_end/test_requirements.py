@@ -175,10 +175,15 @@ def test_a_runner_killed_while_it_installs_leaves_nothing_that_counts(
     child.send_signal(signal.SIGKILL)
     child.communicate()
     index.hold.set()
+    (run,) = [row["run"] for row in ready.listed()]
+    for command in ("resume", "retry"):
+        refused = ready(command, run)
+        failed(refused, 2, "nobody waits for them any more", "run the workflow again")
     assert log(ready, ready.run(USE, engine)) == "hello\n"
+    assert ready("cancel", run, "--json").report["status"] == "cancelled"
     kept = [path for path in (own_cache / "packages").iterdir() if not path.name.startswith(".new-")]
     assert len(kept) == 1
-    assert [row["status"] for row in ready.listed()] == ["succeeded", "succeeded", "interrupted"]
+    assert [row["status"] for row in ready.listed()] == ["succeeded", "succeeded", "cancelled"]
 
 
 def test_an_installation_is_cancelled_like_a_run(ready: Command, index: Index) -> None:

@@ -28,7 +28,6 @@ SPEC = SandboxSpec(
     run="20261124-abc",
     step="load[month=10]",
     attempt=2,
-    lane=1,
     image=Image("python", "sha256:feed", reference="runner/python:1"),
     mounts=(Mount(Path("/snapshots/9f"), "/app", "9f"),),
     limits=LIMITS,

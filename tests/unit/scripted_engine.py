@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from memory_stores import MemoryStores
 
 from runner.clock import Cancellation, SystemClock
 from runner.engine.executor import execute
@@ -30,8 +34,6 @@ from runner.sandbox.base import (
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from memory_stores import MemoryStores
 
     from runner.engine.run import Run
 
@@ -91,6 +93,7 @@ class ScriptedSandbox:
         )
 
     def destroy(self) -> None:
+        shutil.rmtree(self.out, ignore_errors=True)
         self.driver.alive.discard(self)
 
 
@@ -108,12 +111,14 @@ class ScriptedDriver:
         self.stops: list[tuple[str, float]] = []
         self.running: set[str] = set()
         self.most = 0
-        self.lanes: list[tuple[str, int]] = []
+        self.begun: list[str] = []
+        self.shared: set[Path] = set()
 
     def check(self) -> Capabilities:
         return Capabilities(self.name, "1")
 
     def create(self, spec: SandboxSpec) -> Sandbox:
+        self.shared |= {spec.directory} & {each.spec.directory for each in self.alive}
         sandbox = ScriptedSandbox(self, spec)
         self.alive.add(sandbox)
         self.made.append(spec)
@@ -122,7 +127,7 @@ class ScriptedDriver:
     def began(self, spec: SandboxSpec) -> None:
         self.running.add(spec.step)
         self.most = max(self.most, len(self.running))
-        self.lanes.append((spec.step, spec.lane))
+        self.begun.append(spec.step)
 
     def ended(self, spec: SandboxSpec) -> None:
         self.running.discard(spec.step)
@@ -232,3 +237,16 @@ class Bench:
 
     def events(self, kind: type) -> list[Any]:
         return [record.event for record in self.stores.records if isinstance(record.event, kind)]
+
+
+@contextmanager
+def fresh(folder: Path) -> Iterator[Bench]:
+    """Give a bench below ``folder``, and see that its run leaves nothing and no sandboxes shared a folder."""
+    kept = folder / "kept"
+    kept.mkdir()
+    made = Bench(folder / "run", MemoryStores(kept))
+    yield made
+    assert not made.driver.alive
+    assert not made.driver.shared
+    assert not made.folder.exists()
+    assert not [one.name for one in threading.enumerate() if one.name.startswith(("lane", "park"))]

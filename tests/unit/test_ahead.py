@@ -47,7 +47,7 @@ def test_the_first_step_that_waits_for_nothing_is_begun_and_taken_by_its_attempt
     lanes = lanes_ahead(asked, driver, images(asked), 4)
     assert [spec.step for spec in driver.made] == ["a"]
     lane = lanes.choose("a")
-    sandbox = lanes.sandbox(lane, asked.spec(AttemptStarted("a", 1), lane.number, images(asked)))()
+    sandbox = lanes.sandbox(lane, asked.spec(AttemptStarted("a", 1), images(asked)))()
     assert {sandbox} == driver.alive
     assert len(driver.made) == 1
     sandbox.destroy()

@@ -86,7 +86,7 @@ def driver(tmp_path: Path) -> Iterator[DockerDriver]:
 
 @pytest.fixture
 def spec(image: Image, tmp_path: Path) -> SandboxSpec:
-    return SandboxSpec(uuid.uuid4().hex[:8], "step", 1, 0, image, (), LIMITS, tmp_path / "1")
+    return SandboxSpec(uuid.uuid4().hex[:8], "step", 1, image, (), LIMITS, tmp_path / "1")
 
 
 def shell(line: str, seconds: float = 20.0) -> Message:
@@ -231,7 +231,7 @@ def test_reaping_takes_what_no_live_run_owns_and_nothing_of_another_state(
 
 def test_what_a_crash_left_under_the_name_makes_way(driver: DockerDriver, spec: SandboxSpec) -> None:
     left = driver.create(spec)
-    made = driver.create(replace(spec, lane=1, directory=spec.directory.with_name("2")))
+    made = driver.create(replace(spec, directory=spec.directory.with_name("2")))
     _, ended = run(made, shell("true"))
     assert ended.code == 0
     left.destroy()
@@ -244,7 +244,7 @@ def test_a_sandbox_dies_when_the_runner_is_killed(image: Image, tmp_path: Path) 
         "from runner.sandbox.docker.driver import DockerDriver;"
         f"d = DockerDriver(state={state!r});"
         f"l = Limits(64 << 20, 1, 32, 256, 1 << 20, 1 << 20, 1 << 20, 1 << 20, 1 << 20);"
-        f"s = d.create(SandboxSpec('r', 's', 1, 0, Image('i', '', reference={image.reference!r}), (), l,"
+        f"s = d.create(SandboxSpec('r', 's', 1, Image('i', '', reference={image.reference!r}), (), l,"
         f" Path({str(tmp_path)!r}) / 'a'));"
         "s.start(Message(('/bin/sleep', '600'), {}, (), {}, 700, 1)); print('up', flush=True); time.sleep(600)"
     )

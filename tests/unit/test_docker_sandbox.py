@@ -51,7 +51,7 @@ class Vague(EngineApi):
 
 
 def test_nothing_is_taken_from_a_sandbox_that_may_still_live(tmp_path: Path) -> None:
-    spec = SandboxSpec("run", "step", 1, 0, Image("i", "sha256:1"), (), LIMITS, tmp_path)
+    spec = SandboxSpec("run", "step", 1, Image("i", "sha256:1"), (), LIMITS, tmp_path)
     folder = AttemptFolder(tmp_path, LIMITS, os.geteuid(), os.getegid())
     folder.prepare()
     (folder.out / "result").write_text("not yet final")

@@ -95,4 +95,4 @@ def test_a_runner_that_has_a_successor_by_now_starts_nothing_any_more(bench: Ben
     driver = ScriptedDriver()
     with pytest.raises(FenceLost):
         bench.run(driver, step("a"))
-    assert driver.lanes == []
+    assert driver.begun == []

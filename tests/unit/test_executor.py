@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from memory_stores import MemoryStores
-from scripted_engine import LIMITS, Bench, Inside, ScriptedDriver, napping, step
+from scripted_engine import LIMITS, Bench, Inside, ScriptedDriver, fresh, step
 
 from runner.engine.outputs import parse_outputs
 from runner.engine.report import exit_code, run_object
 from runner.errors import ImageMissing, StoreError
 from runner.events import AttemptEnded, AttemptStarted, RunCreated, SecretOpened
 from runner.planning.plan import ImageRef, Input, Retry, SecretUse
-from runner.sandbox.base import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,13 +21,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    table = Bench(tmp_path / "run", MemoryStores(kept))
-    yield table
-    assert not table.driver.alive
-    assert not table.folder.exists()
-    assert not [one.name for one in threading.enumerate() if one.name.startswith(("lane-", "park-"))]
+    with fresh(tmp_path) as made:
+        yield made
 
 
 def test_a_result_travels_from_step_to_step_and_every_act_is_recorded_before_it(bench: Bench) -> None:
@@ -74,7 +66,6 @@ def test_steps_without_needs_run_together_but_never_more_than_lanes(bench: Bench
     driver = ScriptedDriver(dict.fromkeys(names, slow))
     assert bench.run(driver, *map(step, names), lanes=2).status == "succeeded"
     assert driver.most == 2
-    assert {lane for _, lane in driver.lanes} == {0, 1}
 
 
 def test_a_secret_reaches_the_step_and_nothing_else(bench: Bench) -> None:
@@ -98,7 +89,7 @@ def test_a_secret_that_is_not_bound_denies_the_step(bench: Bench) -> None:
     run = bench.run(ScriptedDriver(), step("a", secrets=(SecretUse("T", "token"),)))
     assert run.steps["a"].reason == "denied"
     assert exit_code(run) == 3
-    assert not bench.driver.lanes  # nothing ran
+    assert not bench.driver.begun  # nothing ran
 
 
 def test_a_lost_sandbox_is_tried_again_whatever_the_step_says_of_retries(bench: Bench) -> None:
@@ -219,39 +210,6 @@ def test_a_missing_image_ends_the_run_before_anything_is_made(bench: Bench) -> N
     assert not bench.driver.made
 
 
-def test_parked_sandboxes_are_used_once_and_none_is_left(bench: Bench) -> None:
-    names = [f"s{number}" for number in range(8)]
-    steps = [step(name, *names[max(0, place - 1) : place]) for place, name in enumerate(names)]
-    driver = ScriptedDriver(dict.fromkeys(names, napping(0.01)), parks=True)
-    assert bench.run(driver, *steps).status == "succeeded"
-    assert sorted(spec.step for spec in driver.made) == names
-    assert {lane for _, lane in driver.lanes} == {0}
-
-
-def test_after_the_engine_let_a_step_down_nobody_shares_its_lane(bench: Bench) -> None:
-    def lost(_: Inside) -> Exit:
-        return Exit(None, "infra", "nobody confirmed the end")
-
-    driver = ScriptedDriver({"a": lost}, parks=True)
-    quick = Retry(backoff=0.01, max_delay=0.01)
-    bench.run(driver, step("a", continue_on_error=True, retry=quick), step("b", "a"), lanes=1)
-    assert len({lane for _, lane in driver.lanes}) == 6
-
-
-def test_a_sandbox_parked_for_a_step_that_does_not_run_is_destroyed(bench: Bench) -> None:
-    driver = ScriptedDriver({"a": napping(0.05, 1)}, parks=True)
-    assert bench.run(driver, step("a"), step("b", "a")).status == "failed"
-    assert sorted(spec.step for spec in driver.made) == ["a", "b"]
-
-
-def test_parking_with_many_lanes_runs_every_step_once(bench: Bench) -> None:
-    names = [f"s{number}" for number in range(12)]
-    driver = ScriptedDriver(dict.fromkeys(names, napping(0.005)), parks=True)
-    steps = [step(name, *([names[place - 3]] if place > 2 else [])) for place, name in enumerate(names)]
-    assert bench.run(driver, *steps, lanes=3).status == "succeeded"
-    assert sorted(name for name, _ in driver.lanes) == sorted(names)
-
-
 def test_an_attempt_that_a_dead_runner_left_behind_is_an_infra_error(bench: Bench) -> None:
     bench.stores.append([RunCreated("w", "staging", "scripted", "d", "p"), AttemptStarted("a", 1)])
     run = bench.run(ScriptedDriver(), step("a", retry=Retry(max_attempts=2, backoff=0.01)))
@@ -292,9 +250,3 @@ def test_the_run_object_has_the_fields_of_the_contract(bench: Bench) -> None:
         "ended": 0,
     }
     assert report["steps"]["a"]["started"].endswith("Z")
-
-
-def test_an_attempt_that_never_gets_a_sandbox_does_not_hold_up_what_is_parked(bench: Bench) -> None:
-    denied = step("a", secrets=(SecretUse("T", "token"),), continue_on_error=True)
-    run = bench.run(ScriptedDriver(parks=True), denied, step("b"), step("c", "a"), step("d", "b"))
-    assert [state.status for state in run.steps.values()] == ["failed", "succeeded", "succeeded", "succeeded"]

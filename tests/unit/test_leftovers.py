@@ -14,7 +14,7 @@ from runner.clock import SystemClock
 from runner.events import AttemptEnded, AttemptStarted, RunCreated, RunStarted
 from runner.failsafe.breaker import HALF_OPEN, BreakerState
 from runner.leftovers import Leftovers
-from runner.planning.codec import plan_json
+from runner.planning.codec import VERSION, plan_json
 from runner.planning.plan import Plan
 from runner.settings import BreakerRule
 from runner.store.artifacts import Artifacts
@@ -47,14 +47,14 @@ class DyingJournal(Journal):
 class House:
     """A state folder with one run whose runner died in its only attempt."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, plan: Plan = PLAN) -> None:
         self.layout, self.told = Layout(folder), list[str]()
         with self.journal() as journal:
             created = RunCreated("w", "staging", "fake", "d", "p")
-            ownership = journal.create_run("r1", json.dumps(plan_json(PLAN)), created)
+            ownership = journal.create_run("r1", json.dumps(plan_json(plan)), created)
             journal.append(ownership, [RunStarted(), AttemptStarted("a", 1)])
         self.attempts = self.layout.attempts("r1", 0)
-        self.out = self.attempts / "0-r1-2" / "out"
+        self.out = self.attempts / "0-r1" / "out"
         self.out.mkdir(parents=True)
         (self.out / "f").write_text("half")
         (self.out / "good").write_text("")
@@ -146,6 +146,25 @@ def test_a_file_beyond_the_limit_is_named_and_not_taken(house: House) -> None:
 def test_the_folder_of_a_run_that_the_journal_does_not_know_goes(house: House) -> None:
     stranger = house.layout.attempts("r2", 0)
     assert house.clear(lambda run: run == "r1") == [str(stranger)]
+
+
+@pytest.mark.parametrize(("version", "goes"), [(VERSION - 1, True), (VERSION + 1, False)])
+def test_the_folder_of_a_run_of_an_older_runner_goes_and_that_is_said_once(
+    house: House, version: int, *, goes: bool
+) -> None:
+    with house.journal() as journal, journal.tables() as tables:
+        tables.execute("UPDATE runs SET plan = json_set(plan, '$.version', ?)", (version,))
+    assert house.clear() == ([str(house.attempts)] if goes else [])
+    house.clear()
+    kept = "goes with nothing kept" if goes else "stays where it is"
+    assert [kept in words for words in house.told] == [True] * (1 if goes else 2), house.told
+    assert isinstance(house.last(), AttemptStarted)
+
+
+def test_the_archive_of_packages_that_nobody_waits_for_is_not_kept(tmp_path: Path) -> None:
+    house = House(tmp_path / "home", replace(PLAN, workflow="w:requirements"))
+    assert house.clear() == [str(house.attempts)]
+    assert names(house.last()) == []
 
 
 def test_the_folder_of_a_run_whose_journal_is_damaged_stays_and_that_is_said(house: House) -> None:

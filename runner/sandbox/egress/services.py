@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from runner.sandbox.egress.denial import Denied, Failed, in_words
 from runner.sandbox.egress.dial import Dialer, Lookups
 from runner.sandbox.egress.passage import Budget, Ledger, Passage
-from runner.sandbox.egress.tunnel import SCRATCH, Tunnel, Way
+from runner.sandbox.egress.tunnel import SCRATCH, Direction, Tunnel
 
 if TYPE_CHECKING:
     import asyncio
@@ -104,4 +104,4 @@ class Attempt:
         passage.up(len(first))
         await self.services.loop.sock_sendall(server, first)
         tunnel = Tunnel(self.services.scratch, self.limits.idle_seconds)
-        await tunnel.run(Way(step.peer, server, passage.up), Way(server, step.peer, passage.down))
+        await tunnel.run(Direction(step.peer, server, passage.up), Direction(server, step.peer, passage.down))

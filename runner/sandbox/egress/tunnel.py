@@ -27,7 +27,7 @@ class Tunnel:
         self._open = 2
         self._last = self._loop.time()
 
-    async def run(self, step: Way, server: Way) -> None:
+    async def run(self, step: Direction, server: Direction) -> None:
         """Carry bytes until both sides have ended; raises ``Denied`` (no bytes left) or ``Failed`` (idle)."""
         ways = (step, server)
         self._timer = self._loop.call_later(self._idle, self._look)
@@ -77,7 +77,7 @@ class Tunnel:
             self._timer = self._loop.call_later(left, self._look)
 
 
-class Way:
+class Direction:
     """One direction: what ``source`` gives goes to ``sink``, and is counted."""
 
     def __init__(self, source: socket.socket, sink: socket.socket, count: Callable[[int], None]) -> None:
