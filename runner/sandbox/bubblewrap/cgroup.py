@@ -167,6 +167,7 @@ def remove_parents(hierarchy: Hierarchy, parent: str) -> None:
 
 def _kill_all(folder: Path) -> None:
     with contextlib.suppress(OSError):
-        for pid in (folder / "cgroup.procs").read_text().split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
+        for pid in map(int, (folder / "cgroup.procs").read_text().split()):
+            if pid:  # a process that is just ending stands there as 0, which would be our own process group
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
