@@ -6,24 +6,14 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.planning.plan import (
-    Consent,
-    Expectation,
-    ImageRef,
-    Input,
-    Plan,
-    PlannedStep,
-    Retry,
-    SecretUse,
-    Turns,
-)
+from runner.planning.plan import ImageRef, Input, Plan, PlannedStep, Retry, SecretUse, Turns
 from runner.sandbox.base import Limits, Mount
 from runner.settings import BreakerRule
 
 if TYPE_CHECKING:
     from runner.workflow.hosts import Rule
 
-VERSION = 4
+VERSION = 3
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -45,7 +35,6 @@ def plan_from_json(data: dict[str, Any]) -> Plan:
         raise ValueError(f"the plan is not of version {VERSION}")
     rest["steps"] = {name: _step(step) for name, step in rest["steps"].items()}
     rest["warnings"] = tuple(rest["warnings"])
-    rest["contains"] = tuple(rest["contains"])
     rest["turns"] = Turns(**rest["turns"]) if rest["turns"] else None
     return Plan(**rest)
 
@@ -71,11 +60,7 @@ def _step(data: dict[str, Any]) -> PlannedStep:
     parts["secrets"] = tuple(SecretUse(**each) for each in parts["secrets"])
     parts["retry"] = Retry(**{**parts["retry"], "on": tuple(parts["retry"]["on"])})
     parts["breaker"] = BreakerRule(**parts["breaker"]) if parts["breaker"] else None
-    for name in ("compensate", "probe"):
-        parts[name] = _step(parts[name]) if parts[name] else None
-    parts["expect"] = tuple(Expectation(**each) for each in parts["expect"])
-    if given := parts["approval"]:
-        parts["approval"] = Consent(**{**given, "approvers": tuple(given["approvers"])})
+    parts["compensate"] = _step(parts["compensate"]) if parts["compensate"] else None
     parts["egress"] = None if parts["egress"] is None else _rules(parts["egress"])
     parts["closed"] = _rules(parts["closed"])
     for name in ("needs", "argv", "outputs", "compensate_on"):

@@ -45,8 +45,6 @@ def make_plan(loaded: LoadedWorkflow, request: PlanRequest, snapshots: Snapshots
         project=str(loaded.project),
         timeout=model.timeout,
         turns=_turns(model.concurrency),
-        classification=model.metadata.classification,
-        contains=model.metadata.contains,
     )
     if request.mode == STAGING:
         plan = rehearse(plan, substitutes)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from runner.planning.plan import Consent, Expectation, ImageRef, Retry, SecretUse
+from runner.planning.plan import ImageRef, Retry, SecretUse
 from runner.sandbox.base import Limits
 
 if TYPE_CHECKING:
-    from runner.workflow.model import Command, Compensate, Defaults, Expect, Mount, Resources, Step
+    from runner.workflow.model import Command, Compensate, Defaults, Mount, Resources, Step
 
 MIB = 1 << 20
 LIMITS = Limits(
@@ -89,22 +89,3 @@ def secrets_of(step: Command) -> tuple[SecretUse, ...]:
 def argv_of(run: str | tuple[str, ...]) -> tuple[str, ...]:
     """Return a command's argv: a string is for the shell, which stops at the first failure."""
     return ("/bin/sh", "-ec", run) if isinstance(run, str) else tuple(run)
-
-
-def expectation_of(given: Expect) -> Expectation:
-    """Return what must be true of a result."""
-    return Expectation(
-        given.exit,
-        given.file or "",
-        given.regex or "",
-        given.jsonpath or "",
-        given.rows,
-        given.equals,
-        "equals" in given.model_fields_set,
-    )
-
-
-def approval_of(step: Step) -> Consent | None:
-    """Return who has to agree before a step runs."""
-    given = step.approval
-    return Consent(tuple(given.approvers), given.quorum, given.timeout) if given else None

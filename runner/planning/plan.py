@@ -70,32 +70,6 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
-class Expectation:
-    """What must be true of a step's end: its exit code, or of a ``file`` under ``/out`` one thing.
-
-    ``regex`` is found in it, the value at ``jsonpath`` (or the whole text) ``equals``, or it has ``rows``.
-    ``compares`` tells an ``equals: null`` from none.
-    """
-
-    exit: int | None = None
-    file: str = ""
-    regex: str = ""
-    jsonpath: str = ""
-    rows: int | None = None
-    equals: Any = None
-    compares: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Consent:
-    """Who has to agree before a step runs: a ``quorum`` of ``approvers``, within ``timeout`` seconds."""
-
-    approvers: tuple[str, ...]
-    quorum: int = 1
-    timeout: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Turns:
     """A concurrency group: at most ``limit`` of its runs at a time; ``cancels``: a newer ends an older."""
 
@@ -114,8 +88,7 @@ class PlannedStep:
     undoes the step, in a sandbox that inherited what it does not override; ``compensate_on`` says after which
     end (``succeeded``, ``failed``). ``publish`` maps results to paths in the project. ``egress`` is all
     that it may reach, None for a step without any way out (an empty one records what is asked for and
-    denies it); ``closed`` are ``tcp`` hosts that it reaches in production and not here. ``probe`` prints a
-    digest of the state outside.
+    denies it); ``closed`` are ``tcp`` hosts that it reaches in production and not here.
     """
 
     id: str
@@ -149,9 +122,6 @@ class PlannedStep:
     publish: dict[str, str] = field(default_factory=dict)
     egress: tuple[Rule, ...] | None = None
     closed: tuple[Rule, ...] = ()
-    expect: tuple[Expectation, ...] = ()
-    approval: Consent | None = None
-    probe: PlannedStep | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +129,6 @@ class Plan:
     """A run before it runs; ``steps`` stand in an order in which every need comes first.
 
     ``project`` is the folder that the workflow belongs to; ``timeout`` is for the whole run, in seconds.
-    ``data`` maps data sets to the digests of what is read; ``classification`` is as the workflow says.
     """
 
     workflow: str
@@ -175,9 +144,6 @@ class Plan:
     project: str = ""
     timeout: float | None = None
     turns: Turns | None = None
-    classification: str = "internal"
-    contains: tuple[str, ...] = ()
-    data: dict[str, str] = field(default_factory=dict)
 
 
 def image_refs(plan: Plan) -> set[ImageRef]:

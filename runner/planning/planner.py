@@ -10,9 +10,7 @@ from runner.planning.declared import undeclared
 from runner.planning.fill import Known
 from runner.planning.inherit import (
     COMPENSATION_RETRY,
-    approval_of,
     argv_of,
-    expectation_of,
     grace_of,
     image_of,
     limits_of,
@@ -169,22 +167,12 @@ class Planner:
             publish=dict(step.publish),
             egress=rules_of(step),
         )
-        return self._around(planned, step, wiring)
+        return replace(planned, compensate=self._compensation(planned, step.compensate, wiring))
 
-    def _around(self, planned: PlannedStep, step: Step, wiring: Wiring) -> PlannedStep:
-        """Return the step with what stands around it: how to undo, probe, judge and approve it."""
-        return replace(
-            planned,
-            compensate=self._inheriting(planned, step.compensate, wiring),
-            probe=self._inheriting(planned, step.probe, wiring),
-            expect=tuple(map(expectation_of, step.expect)),
-            approval=approval_of(step),
-        )
-
-    def _inheriting(
+    def _compensation(
         self, planned: PlannedStep, given: Compensate | None, wiring: Wiring
     ) -> PlannedStep | None:
-        """Return how to undo or probe a step: everything of the step that it does not override."""
+        """Return how to undo a step: everything of the step that it does not override."""
         if given is None:
             return None
         own_image = given.sandbox or given.image

@@ -94,21 +94,10 @@ class Input(Part):
     options: tuple[Scalar, ...] = ()
 
 
-class Origin(Part):
-    """The step whose result is a data set; ``file`` may be left out where it promises one."""
-
-    step: StepId
-    file: Name | None = None
-
-
 class Dataset(Part):
-    """A file that production reads; staging reads the sanitized copy or ``staging_path``.
+    """A file that production reads; staging reads the sanitized copy or ``staging_path``."""
 
-    With ``from`` a step's result instead, which nobody else sees in staging before it is sanitized.
-    """
-
-    path: Name | None = None
-    origin: Annotated[Origin | None, Field(alias="from")] = None
+    path: Name
     staging_path: Name | None = None
     sanitize: dict[str, str] = Field(default_factory=dict)
 
@@ -190,8 +179,8 @@ class Compensate(Command):
     retry: Retry | None = None
 
 
-class Probe(Compensate):
-    """Prints a digest of the state outside; as a compensation it inherits all of its step."""
+class Probe(Command):
+    """Prints a digest of the state outside."""
 
 
 class Step(Command):

@@ -29,10 +29,7 @@ def check(source: Source) -> Iterator[Problem]:
     for where, command in source.commands():
         yield from _mounts(looked, where, command.mounts or ())
     for name, data in source.model.data.items():
-        if (data.path is None) == (data.origin is None):
-            yield source.error(("data", name), "a dataset has either a path or a step that it comes from")
-        if data.path:
-            yield from looked.problems(("data", name, "path"), data.path, missing="warning")
+        yield from looked.problems(("data", name, "path"), data.path, missing="warning")
         if data.staging_path:
             yield from looked.problems(("data", name, "staging_path"), data.staging_path)
     for where, _, step in source.steps():
